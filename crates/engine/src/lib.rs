@@ -1,0 +1,1 @@
+//! Runs operations: snapshot, plan, lint, claim and record, effects, events.

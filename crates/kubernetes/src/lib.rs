@@ -1,0 +1,1 @@
+//! Watch to model; every write with preconditions; claims.

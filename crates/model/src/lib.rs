@@ -1,0 +1,1 @@
+//! The nouns: ids, time, compact Kubernetes facts, Snapshot.

@@ -1,0 +1,1 @@
+//! Drain: plan and report, lint, step machine, next decision. Pure.

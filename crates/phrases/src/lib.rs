@@ -1,0 +1,1 @@
+//! Every user-facing sentence, in English and Chinese, by code and parameters. Pure.

@@ -1,0 +1,1 @@
+//! The record: operations and their events in SQLite.

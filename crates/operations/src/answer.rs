@@ -1,0 +1,90 @@
+//! What a cluster answered to a write, classified once, so that no decision reads status codes or prose.
+
+use model::{Text, Time};
+use serde::{Deserialize, Serialize};
+
+/// Why a cluster did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Refusal {
+    /// 429 without Retry-After: a PodDisruptionBudget has no room (registry/core/pod/storage/eviction.go).
+    Budget {
+        /// The budget the server names in `details.causes[].message`, when it does.
+        budget: Option<Text>,
+        /// The server's own words.
+        message: Text,
+    },
+    /// 429 with Retry-After: the budget's status lags behind its spec or its controller is busy.
+    BudgetLags {
+        /// What the server asks for, seconds.
+        retry_after_seconds: u32,
+        /// The server's own words.
+        message: Text,
+    },
+    /// 500: more than one budget covers the pod; the eviction API never allows that.
+    TwoBudgets {
+        /// The server's own words.
+        message: Text,
+    },
+    /// 403 with cause NamespaceTerminating: the pod goes with its namespace.
+    NamespaceTerminating,
+    /// An admission webhook or policy said no: its owner decides when.
+    Denied {
+        /// Name of the webhook or policy; empty when the text does not say.
+        by: Text,
+        /// Its own words.
+        message: Text,
+    },
+    /// 403 by RBAC.
+    Forbidden {
+        /// The server's own words; they name user, verb and resource.
+        message: Text,
+    },
+    /// 401: the credentials are not valid (any more).
+    Unauthorized {
+        /// The server's own words.
+        message: Text,
+    },
+    /// 404: the object is not there.
+    Gone,
+    /// 409: UID or resourceVersion is not the one planned with.
+    Changed {
+        /// The server's own words.
+        message: Text,
+    },
+    /// Another operation or program holds the node.
+    Claimed {
+        /// Holder of the Lease or the operation in the annotation.
+        holder: Text,
+        /// Until when, if the claim says so.
+        until: Option<Time>,
+    },
+    /// No verdict: connection, EOF, time-out, 5xx, 429 of the API server's own overload protection, failing webhook.
+    Unavailable {
+        /// What went wrong.
+        message: Text,
+    },
+    /// Any other answer: the request itself is not acceptable.
+    Rejected {
+        /// HTTP status.
+        status: u16,
+        /// The server's own words.
+        message: Text,
+    },
+}
+
+/// Answer to an eviction or a deletion of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum EvictAnswer {
+    /// 201 (or 200): the pod will go. It may still take its grace period, or for ever.
+    Accepted,
+    /// It was not done.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// Answer to any other write.
+pub type WriteAnswer = Result<(), Refusal>;

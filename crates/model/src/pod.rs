@@ -35,6 +35,11 @@ impl Labels {
             .map(|at| &*self.0[at].1)
     }
 
+    /// Whether no other object shares them: an interner may let go of such ones.
+    pub fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// All pairs, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Text, &Text)> {
         self.0.iter().map(|(key, value)| (key, value))

@@ -1,1 +1,20 @@
-//! Real control plane, fake kubelets, builders for tests.
+//! What tests stand on: a real control plane, fake kubelets, builders for Kubernetes objects, waiting.
+//!
+//! - [`ControlPlane`] runs etcd, kube-apiserver, kube-controller-manager and kube-scheduler of the pinned
+//!   version on loopback, each instance with its own CA, ports and state.
+//! - [`Kubelets`] plays the nodes: registers them, renews their Leases, starts and stops their pods.
+//! - [`builders`] makes the objects, [`wait_until`] waits for what should come of them.
+
+pub mod binaries;
+pub mod builders;
+mod control_plane;
+mod files;
+mod kubelets;
+mod pki;
+mod ports;
+mod process;
+mod wait;
+
+pub use control_plane::{AuditEntry, AuditObject, Component, ControlPlane, Options, User};
+pub use kubelets::{Delays, FakeNode, KubeletOptions, Kubelets, NodeCondition, annotation};
+pub use wait::{apply, delete, wait_until};

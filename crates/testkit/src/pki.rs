@@ -1,0 +1,73 @@
+//! One certificate authority per control plane.
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as PEM.
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    pub(crate) fn generate() -> Result<Self> {
+        let mut params = params("refloat-testkit", None, &[])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().context("generate the CA's key")?;
+        let issuer = CertifiedIssuer::self_signed(params, key).context("sign the CA")?;
+        Ok(Self { issuer })
+    }
+
+    pub(crate) fn certificate(&self) -> String {
+        self.issuer.pem()
+    }
+
+    pub(crate) fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// A serving certificate for these names and addresses.
+    pub(crate) fn serving(&self, name: &str, hosts: &[&str]) -> Result<Pair> {
+        self.sign(params(name, None, hosts)?, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client certificate: to the API server its common name is the user, its organisation a group.
+    pub(crate) fn client(&self, user: &str, group: Option<&str>) -> Result<Pair> {
+        self.sign(params(user, group, &[])?, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn sign(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Result<Pair> {
+        params.extended_key_usages = vec![purpose];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().context("generate a key")?;
+        let certificate = params.signed_by(&key, &self.issuer).context("sign a certificate")?;
+        Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+}
+
+/// The key pair that signs ServiceAccount tokens: private and public PEM.
+pub(crate) fn service_account_keys() -> Result<(String, String)> {
+    let key = KeyPair::generate().context("generate the ServiceAccount key")?;
+    Ok((key.serialize_pem(), key.public_key_pem()))
+}
+
+fn params(name: &str, group: Option<&str>, hosts: &[&str]) -> Result<CertificateParams> {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).context("certificate names")?;
+    let mut subject = DistinguishedName::new();
+    if let Some(group) = group {
+        subject.push(DnType::OrganizationName, group);
+    }
+    subject.push(DnType::CommonName, name);
+    params.distinguished_name = subject;
+    Ok(params)
+}

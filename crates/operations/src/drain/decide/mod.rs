@@ -1,0 +1,212 @@
+//! What to do next: a pure function of state, snapshot and time.
+//!
+//! Level-triggered: it looks at everything each time and remembers nothing, so it does not matter what woke the
+//! engine, how often, or whether the process is the one that started the operation.
+
+mod ending;
+mod facts;
+mod nodes;
+mod pods;
+mod retry;
+
+use std::time::Duration;
+
+use model::{ObjectKey, Snapshot, Text, Time};
+use serde::{Deserialize, Serialize};
+
+use super::budget::Unblock;
+use super::event::{Effect, Event};
+use super::handover::Ineligible;
+use super::state::State;
+use crate::Refusal;
+
+/// What to do next.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Facts to record, in this order, before the effects.
+    pub events: Vec<Event>,
+    /// Writes to send: each is recorded as [`Event::Began`] first, then sent, then recorded as answered.
+    pub effects: Vec<Effect>,
+    /// When to decide again even if nothing changes.
+    pub wake: Option<Time>,
+    /// What is waited for.
+    pub waiting: Vec<Waiting>,
+}
+
+/// Something that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Which node.
+    pub node: Text,
+    /// Which pod of it; `None` when the node itself waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<ObjectKey>,
+    /// For what.
+    #[serde(flatten)]
+    pub on: WaitingOn,
+}
+
+/// What is waited for, with the numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum WaitingOn {
+    /// Other nodes of the operation: a limit on nodes at once is reached.
+    Turn,
+    /// A person: the operation is paused.
+    Person,
+    /// The answer to a request.
+    Answer,
+    /// The mirror to show the cordon.
+    Cordon,
+    /// A new try after a refusal.
+    Retry {
+        /// The refusal.
+        refusal: Refusal,
+        /// When, if by time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Time>,
+    },
+    /// Room in a budget.
+    Budget {
+        /// The budget.
+        budget: ObjectKey,
+        /// Disruptions it allows.
+        allowed: i32,
+        /// Healthy pods it has.
+        healthy: i32,
+        /// Healthy pods it wants.
+        desired: i32,
+    },
+    /// More than one budget covers the pod.
+    TwoBudgets {
+        /// They.
+        budgets: Vec<ObjectKey>,
+    },
+    /// A budget that will never allow it as things are.
+    BudgetImpossible {
+        /// The budget.
+        budget: ObjectKey,
+        /// The smallest change that would unblock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unblock: Option<Unblock>,
+        /// Why there is no handover.
+        handover: Ineligible,
+    },
+    /// A flag that was not given; the pod came after the plan.
+    Flag {
+        /// The flag.
+        flag: Text,
+    },
+    /// The workload's limit on handovers at once.
+    HandoverSlot {
+        /// The workload.
+        workload: Text,
+    },
+    /// The replacement to be Ready.
+    Replacement {
+        /// Its name, when it is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replacement: Option<Text>,
+        /// The scheduler's words when it finds no place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unschedulable: Option<Text>,
+    },
+    /// The proxies to know the replacement.
+    Endpoints {
+        /// The Service.
+        service: Text,
+    },
+    /// A person: the handover took too long and was undone.
+    HandoverExpired,
+    /// The pod to stop within its grace period.
+    Grace {
+        /// Until when.
+        until: Time,
+    },
+    /// Kubelet, longer than the grace period.
+    Stuck {
+        /// Since when.
+        since: Time,
+    },
+    /// The owners of finalizers: the containers have ended.
+    Finalizers {
+        /// The finalizers.
+        finalizers: Vec<Text>,
+    },
+}
+
+/// Decides what to do next.
+pub fn decide(state: &State, snapshot: &Snapshot, now: Time) -> Decision {
+    let mut look = Look {
+        state,
+        snapshot,
+        now,
+        out: Decision::default(),
+    };
+    if state.ended.is_some() || state.plan.is_none() {
+        return look.out;
+    }
+    look.facts();
+    if look.out.events.is_empty() {
+        look.node_effects();
+        look.pod_effects();
+        look.ending();
+    }
+    look.out
+}
+
+/// One look at everything.
+struct Look<'a> {
+    state: &'a State,
+    snapshot: &'a Snapshot,
+    now: Time,
+    out: Decision,
+}
+
+impl Look<'_> {
+    fn event(&mut self, event: Event) {
+        self.out.events.push(event);
+    }
+
+    fn wait(&mut self, node: &Text, pod: Option<&ObjectKey>, on: WaitingOn) {
+        self.out.waiting.push(Waiting {
+            node: node.clone(),
+            pod: pod.cloned(),
+            on,
+        });
+    }
+
+    /// Asks to be woken at `at`, if that is still to come.
+    fn wake(&mut self, at: Time) {
+        if at > self.now {
+            self.out.wake = Some(self.out.wake.map_or(at, |wake| wake.min(at)));
+        }
+    }
+
+    /// Whether a deadline that started at `from` is over; asks to be woken for it otherwise. Time before the last
+    /// resume does not count, and none does while the operation is paused.
+    fn due(&mut self, from: Time, milliseconds: Option<u64>) -> bool {
+        let (Some(milliseconds), None) = (milliseconds, self.state.paused) else {
+            return false;
+        };
+        let from = self
+            .state
+            .counted_from
+            .map_or(from, |counted| counted.max(from));
+        let at = after(from, milliseconds);
+        self.wake(at);
+        at <= self.now
+    }
+
+    /// New work may begin.
+    fn works(&self) -> bool {
+        self.state.paused.is_none() && self.state.cancelled.is_none()
+    }
+}
+
+/// A time some milliseconds later; saturates at the end of time.
+fn after(from: Time, milliseconds: u64) -> Time {
+    from.checked_add(Duration::from_millis(milliseconds))
+        .unwrap_or(Time::MAX)
+}

@@ -1,0 +1,120 @@
+//! Writes to nodes while they are in work, and the choice of the next nodes.
+
+use std::collections::BTreeMap;
+
+use super::super::event::{Effect, Event, NodeJob};
+use super::super::state::{NodeState, Step};
+use super::retry::{Gate, gate};
+use super::{Look, WaitingOn};
+
+impl Look<'_> {
+    pub(super) fn node_effects(&mut self) {
+        let state = self.state;
+        if !self.works() {
+            for node in state.nodes.iter().filter(|node| node.ended.is_none()) {
+                self.wait(&node.node.name, None, WaitingOn::Person);
+            }
+            return;
+        }
+        self.start_nodes();
+        for node in state.nodes.iter().filter(|node| node.is_active()) {
+            self.prepare(node);
+        }
+    }
+
+    /// Starts as many nodes as the limits admit, in order; the others get the soft taint and wait.
+    fn start_nodes(&mut self) {
+        let state = self.state;
+        let limits = state.request.options.limits;
+        let (mut all, mut zones, mut pools) = (0, BTreeMap::new(), BTreeMap::new());
+        let snapshot = self.snapshot;
+        let place = |node: &NodeState| {
+            let seen = snapshot.node(&node.node.name);
+            seen.map(|seen| (seen.zone().to_owned(), seen.pool().to_owned()))
+                .unwrap_or_default()
+        };
+        let below = |count: u32, limit: Option<u32>| limit.is_none_or(|limit| count < limit.max(1));
+        for node in state.nodes.iter().filter(|node| node.is_active()) {
+            let (zone, pool) = place(node);
+            all += 1;
+            *zones.entry(zone).or_insert(0) += 1;
+            *pools.entry(pool).or_insert(0) += 1;
+        }
+        for node in state
+            .nodes
+            .iter()
+            .filter(|node| node.started.is_none() && node.ended.is_none())
+        {
+            let (zone, pool) = place(node);
+            let in_zone = zones.entry(zone).or_insert(0);
+            let in_pool = pools.entry(pool).or_insert(0);
+            if below(all, limits.nodes)
+                && below(*in_zone, limits.per_zone)
+                && below(*in_pool, limits.per_pool)
+            {
+                all += 1;
+                *in_zone += 1;
+                *in_pool += 1;
+                self.event(Event::NodeStarted {
+                    node: node.node.name.clone(),
+                });
+            } else {
+                self.wait(&node.node.name, None, WaitingOn::Turn);
+                self.job(node, NodeJob::TaintNext);
+            }
+        }
+    }
+
+    /// Claim, then cordon; the rest beside the work on pods.
+    fn prepare(&mut self, node: &NodeState) {
+        if !node.done(NodeJob::Claim) {
+            self.job(node, NodeJob::Claim);
+        } else if !node.done(NodeJob::Cordon) {
+            self.job(node, NodeJob::Cordon);
+        } else if node.cordoned.is_none() {
+            self.wait(&node.node.name, None, WaitingOn::Cordon);
+        } else {
+            self.once(node, NodeJob::MarkProgress);
+            if node.jobs.contains_key(&NodeJob::TaintNext) {
+                self.job(node, NodeJob::UntaintNext);
+            }
+        }
+    }
+
+    /// Sends a write to a node unless it is done or running; a refused one is tried again when its time comes.
+    pub(super) fn job(&mut self, node: &NodeState, job: NodeJob) {
+        match node.jobs.get(&job) {
+            Some(Step::Done { .. }) => return,
+            Some(Step::Running { .. }) => {
+                return self.wait(&node.node.name, None, WaitingOn::Answer);
+            }
+            Some(Step::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
+                Gate::Final => return,
+                Gate::At(time) if time > self.now => {
+                    self.wake(time);
+                    let on = WaitingOn::Retry {
+                        refusal: refusal.clone(),
+                        at: Some(time),
+                    };
+                    return self.wait(&node.node.name, None, on);
+                }
+                Gate::At(_) => {}
+            },
+            Some(Step::Unknown) | None => {}
+        }
+        self.out.effects.push(Effect::Node {
+            node: node.node.clone(),
+            job,
+        });
+    }
+
+    /// Sends a write that is only for the eyes of others: one refusal ends it.
+    pub(super) fn once(&mut self, node: &NodeState, job: NodeJob) {
+        if matches!(node.jobs.get(&job), None | Some(Step::Unknown)) {
+            self.out.effects.push(Effect::Node {
+                node: node.node.clone(),
+                job,
+            });
+        }
+    }
+}

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Labels, Text};
@@ -5,14 +6,16 @@ use crate::{Labels, Text};
 /// A label selector: every requirement must hold. An empty selector matches everything.
 ///
 /// Rules: apimachinery `pkg/labels/selector.go` (v1.36).
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Selector {
     /// All must hold.
     pub requirements: Vec<Requirement>,
 }
 
 /// One requirement on one label.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Requirement {
     /// Label key.
     pub key: Text,
@@ -23,7 +26,9 @@ pub struct Requirement {
 }
 
 /// Operators of a requirement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum RequirementOperator {
     /// The label is there and has one of the values.
     In,

@@ -1,10 +1,11 @@
 //! What a cluster answered to a write, classified once, so that no decision reads status codes or prose.
 
 use model::{Text, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a cluster did not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Refusal {
     /// 429 without Retry-After: a PodDisruptionBudget has no room (registry/core/pod/storage/eviction.go).
@@ -74,7 +75,7 @@ pub enum Refusal {
 }
 
 /// Answer to an eviction or a deletion of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum EvictAnswer {
     /// 201 (or 200): the pod will go. It may still take its grace period, or for ever.

@@ -3,12 +3,13 @@
 //! Rules: `pkg/registry/core/pod/storage/eviction.go` and `pkg/controller/disruption/disruption.go` (v1.36).
 
 use model::{Amount, Budget, ObjectKey, Pod, PodPhase, Snapshot, Text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::handover;
 
 /// Whether one budget lets one pod go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "room", rename_all = "snake_case")]
 pub enum Room {
     /// Now.
@@ -25,7 +26,7 @@ pub enum Room {
 }
 
 /// The smallest change that would let a blocked pod go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Unblock {
     /// Hand it over: nothing else need change.
@@ -63,7 +64,7 @@ pub enum Unblock {
 }
 
 /// One budget against one pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// The budget.
     pub budget: ObjectKey,

@@ -1,6 +1,7 @@
 //! What an operation's record consists of.
 
 use model::{ObjectKey, ResourceVersion, Text, Time, Uid};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, PodPlan};
@@ -8,7 +9,9 @@ use super::request::{Escalation, NodeRef, Person, Request};
 use crate::Refusal;
 
 /// A write to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeJob {
     /// Take the claim: Lease and annotations. Refused while another holder's claim lives.
@@ -32,7 +35,9 @@ pub enum NodeJob {
 }
 
 /// A write to a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PodJob {
     /// Ask its ReplicaSet for a replacement by changing `pod-template-hash`.
@@ -46,7 +51,7 @@ pub enum PodJob {
 }
 
 /// The pod a write is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// Its node.
     pub node: Text,
@@ -69,7 +74,7 @@ pub struct Target {
 }
 
 /// Something to do to the cluster. Idempotent, or with a precondition that makes a second one fail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "on", rename_all = "snake_case")]
 pub enum Effect {
     /// To a node.
@@ -89,7 +94,7 @@ pub enum Effect {
 }
 
 /// How a node ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum NodeOutcome {
     /// Every pod that was to leave is gone, and the node was reporting.
@@ -133,7 +138,9 @@ pub enum NodeOutcome {
 }
 
 /// Phases with a deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The node as a whole.
@@ -151,7 +158,7 @@ pub enum Phase {
 }
 
 /// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every node is drained.
@@ -165,7 +172,7 @@ pub enum Outcome {
 }
 
 /// An entry of the record. Together with its time it is all that [`super::State`] is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Somebody asked. Always the first.
@@ -276,7 +283,7 @@ pub enum Event {
 }
 
 /// An event with its time, as recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recorded {
     /// When.
     pub at: Time,

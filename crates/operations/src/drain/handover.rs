@@ -6,10 +6,11 @@
 use model::{
     ClaimAccess, Kind, Pod, PodVolume, Snapshot, Strategy, Text, Uid, Workload, WorkloadKind, marks,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a pod cannot be handed over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Ineligible {
     /// Switched off.
@@ -58,7 +59,7 @@ pub enum Ineligible {
 }
 
 /// What a handover needs to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HandoverPlan {
     /// The ReplicaSet.
     pub replica_set: Uid,

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use model::{ObjectKey, Snapshot, Text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Disposition, Plan};
 use super::request::Options;
 
 /// Something a plan must never contain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Flaw {
     /// The pod is not on the node the plan says.

@@ -3,6 +3,7 @@
 //! Filters and their order: kubectl `pkg/drain/filters.go` (v1.36); differences are listed in `docs/kubectl.md`.
 
 use model::{Node, ObjectKey, Owner, Pod, PodVolume, Snapshot, Taint, Text, Time, Uid};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::{self, Room, Verdict};
@@ -12,7 +13,9 @@ use super::why::Why;
 use crate::EvictAnswer;
 
 /// What a plan does with one pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Disposition {
     /// Through the eviction API, within the budgets.
@@ -28,7 +31,7 @@ pub enum Disposition {
 }
 
 /// What is lost when the pod goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Loss {
     /// The data of an emptyDir.
@@ -46,7 +49,7 @@ pub enum Loss {
 }
 
 /// What a person should know although it does not change the disposition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Warning {
     /// It tolerates the cordon: its replacement may come back to this node.
@@ -73,7 +76,7 @@ pub enum Warning {
 }
 
 /// One pod of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PodPlan {
     /// Namespace and name.
     pub pod: ObjectKey,
@@ -116,7 +119,7 @@ impl PodPlan {
 }
 
 /// One node of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodePlan {
     /// The node.
     pub node: NodeRef,
@@ -130,7 +133,7 @@ pub struct NodePlan {
 
 /// What a drain will do. Immutable.
 #[must_use = "an unread plan protects nobody"]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// When it was made.
     pub at: Time,
@@ -139,7 +142,7 @@ pub struct Plan {
 }
 
 /// Pods of a plan by disposition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// To evict.
     pub evict: u32,

@@ -1,8 +1,9 @@
 use model::{ClusterId, OperationId, Selector, Text, Time, Uid};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Person {
     /// User name as the cluster knows it.
     pub user: Text,
@@ -12,7 +13,7 @@ pub struct Person {
 }
 
 /// A node by name and UID, so that a node of the same name made later is not touched.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRef {
     /// Name.
     pub name: Text,
@@ -21,7 +22,7 @@ pub struct NodeRef {
 }
 
 /// A drain as it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
     /// Id of the operation.
     pub id: OperationId,
@@ -44,7 +45,7 @@ pub struct Request {
 }
 
 /// When the handover of a pod (replacement Ready first) is used instead of a plain eviction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HandoverMode {
     /// For single replicas and where the budget would never allow an eviction.
@@ -57,7 +58,7 @@ pub enum HandoverMode {
 }
 
 /// What happens when a deadline passes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Escalation {
     /// Stop at this node; it stays cordoned (kubectl's way).
@@ -72,7 +73,7 @@ pub enum Escalation {
 }
 
 /// Deadlines of the phases, milliseconds; `None` waits for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Deadlines {
     /// From the start of a node to its last pod gone (kubectl's `--timeout`, for each node).
@@ -103,7 +104,7 @@ impl Default for Deadlines {
 }
 
 /// How many nodes may be in work at once; `None` sets no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limits {
     /// In the whole cluster.
@@ -115,7 +116,7 @@ pub struct Limits {
 }
 
 /// Options of a drain. The first block has kubectl's names, defaults and meanings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Options {
     /// `--force`: also pods without controller, and pods of a DaemonSet that is not there.

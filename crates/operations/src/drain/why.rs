@@ -1,10 +1,11 @@
 use model::{ObjectKey, Text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::handover::Ineligible;
 
 /// Why a pod gets its disposition. A code with parameters; the sentence is in the dictionaries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Why {
     /// Evict: its controller makes a new one elsewhere.

@@ -12,6 +12,7 @@ mod retry;
 use std::time::Duration;
 
 use model::{ObjectKey, Snapshot, Text, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::Unblock;
@@ -35,7 +36,7 @@ pub struct Decision {
 }
 
 /// Something that waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// Which node.
     pub node: Text,
@@ -48,7 +49,7 @@ pub struct Waiting {
 }
 
 /// What is waited for, with the numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum WaitingOn {
     /// Other nodes of the operation: a limit on nodes at once is reached.

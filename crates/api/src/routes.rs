@@ -1,0 +1,184 @@
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::{
+    Acted, ClusterView, CommandBody, CordonBody, DrainBody, NodeView, OperationView, PlanView,
+    StreamLine,
+};
+
+/// HTTP methods in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Asks or changes.
+    Post,
+}
+
+/// One route of the API.
+pub struct Route {
+    /// Stable id.
+    pub id: &'static str,
+    /// Method.
+    pub method: Method,
+    /// Path with `{parameters}`.
+    pub path: &'static str,
+    /// Query parameters with what they mean.
+    pub query: &'static [(&'static str, &'static str)],
+    /// What it does.
+    pub summary: &'static str,
+    /// Whether it changes anything: such calls need the caller's own rights in the cluster.
+    pub changes: bool,
+    /// Status of success.
+    pub status: u16,
+    /// Media type of success.
+    pub media: &'static str,
+    /// Schema of the request body.
+    pub request: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// Schema of the response body.
+    pub response: fn(&mut SchemaGenerator) -> Schema,
+}
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+
+const fn get(
+    id: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    response: fn(&mut SchemaGenerator) -> Schema,
+) -> Route {
+    Route {
+        id,
+        method: Method::Get,
+        path,
+        query: &[],
+        summary,
+        changes: false,
+        status: 200,
+        media: JSON,
+        request: None,
+        response,
+    }
+}
+
+const fn post(
+    id: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    request: fn(&mut SchemaGenerator) -> Schema,
+    response: fn(&mut SchemaGenerator) -> Schema,
+) -> Route {
+    Route {
+        method: Method::Post,
+        changes: true,
+        request: Some(request),
+        ..get(id, path, summary, response)
+    }
+}
+
+/// Every route below `/api`. The OpenAPI document is made from it, and the server is tested against it.
+pub const ROUTES: &[Route] = &[
+    get(
+        "clusters",
+        "/api/v1/clusters",
+        "Clusters refloat watches",
+        schema::<Vec<ClusterView>>,
+    ),
+    get(
+        "nodes",
+        "/api/v1/clusters/{cluster}/nodes",
+        "Nodes with state, reason and since when",
+        schema::<Vec<NodeView>>,
+    ),
+    Route {
+        changes: false,
+        ..post(
+            "plan",
+            "/api/v1/clusters/{cluster}/plan",
+            "What a drain would do with every pod, and why; writes nothing",
+            schema::<DrainBody>,
+            schema::<PlanView>,
+        )
+    },
+    Route {
+        status: 202,
+        ..post(
+            "drain",
+            "/api/v1/clusters/{cluster}/drain",
+            "Start a drain",
+            schema::<DrainBody>,
+            schema::<OperationView>,
+        )
+    },
+    post(
+        "cordon",
+        "/api/v1/clusters/{cluster}/cordon",
+        "Make nodes unschedulable",
+        schema::<CordonBody>,
+        schema::<Vec<Acted>>,
+    ),
+    post(
+        "uncordon",
+        "/api/v1/clusters/{cluster}/uncordon",
+        "Make nodes schedulable",
+        schema::<CordonBody>,
+        schema::<Vec<Acted>>,
+    ),
+    Route {
+        query: &[
+            ("cluster", "Only operations of this cluster"),
+            ("node", "Only operations on this node"),
+            ("active", "`true`: only operations that have not ended"),
+        ],
+        ..get(
+            "operations",
+            "/api/v1/operations",
+            "Operations, newest first",
+            schema::<Vec<OperationView>>,
+        )
+    },
+    get(
+        "operation",
+        "/api/v1/operations/{operation}",
+        "One operation",
+        schema::<OperationView>,
+    ),
+    Route {
+        query: &[
+            ("after", "Only events with a greater number"),
+            ("follow", "`true`: go on until the operation ends"),
+        ],
+        media: NDJSON,
+        ..get(
+            "events",
+            "/api/v1/operations/{operation}/events",
+            "Its record, as a live stream",
+            schema::<StreamLine>,
+        )
+    },
+    post(
+        "pause",
+        "/api/v1/operations/{operation}/pause",
+        "Begin nothing new until it is resumed",
+        schema::<CommandBody>,
+        schema::<OperationView>,
+    ),
+    post(
+        "resume",
+        "/api/v1/operations/{operation}/resume",
+        "Go on; deadlines count anew",
+        schema::<CommandBody>,
+        schema::<OperationView>,
+    ),
+    post(
+        "cancel",
+        "/api/v1/operations/{operation}/cancel",
+        "Stop and undo what is ours",
+        schema::<CommandBody>,
+        schema::<OperationView>,
+    ),
+];

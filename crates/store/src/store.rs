@@ -1,0 +1,334 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use model::{OperationId, Time};
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+
+use crate::error::StoreError;
+use crate::rows::{
+    AuditEntry, AuditRow, Committed, Filter, NewEvent, OperationRow, Recorded, StoredEvent,
+    Verified,
+};
+use crate::write::Write;
+use crate::writer::{Job, Message, Writer};
+use crate::{connection, file, read};
+
+/// So many reads run at once.
+const READERS: usize = 4;
+/// So many writes wait before callers do.
+const QUEUE: usize = 1024;
+/// A subscriber that is further behind than this is told so.
+const MISSED: usize = 4096;
+
+/// Called on the writer's thread after the commit of each event and before its caller has an answer. For crash tests,
+/// which kill the process after event N; nothing else should hang off it. Events that shared the commit are on disk
+/// too by then. It holds up every write, and must not wait for the store it belongs to.
+pub type AfterCommit = Arc<dyn Fn(&OperationId, u64) + Send + Sync>;
+
+/// How to open a record.
+#[derive(Clone)]
+pub struct Options {
+    /// Version of the payloads this program writes, and the newest it can read.
+    pub format: u32,
+    /// For crash tests.
+    pub after_commit: Option<AfterCommit>,
+    /// The record grows to so many pages of 4 KiB at most, then it is [`StoreError::Full`]. No limit by default.
+    pub max_pages: Option<u32>,
+}
+
+impl Options {
+    /// For payloads of this format.
+    pub fn new(format: u32) -> Self {
+        Self {
+            format,
+            after_commit: None,
+            max_pages: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("format", &self.format)
+            .field("after_commit", &self.after_commit.is_some())
+            .field("max_pages", &self.max_pages)
+            .finish()
+    }
+}
+
+/// The record. Clones share it; the last one to go waits until everything sent is on disk, and frees the lock.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    format: u32,
+    /// Idle connections; none for a record in memory, which is read through its writer.
+    readers: Option<Mutex<Vec<Connection>>>,
+    permits: Semaphore,
+    writer: Option<(mpsc::Sender<Message>, JoinHandle<()>)>,
+    told: broadcast::Sender<Committed>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.readers = None;
+        if let Some((queue, thread)) = self.writer.take() {
+            drop(queue);
+            // The last clone may have lived in the hook, on the very thread to wait for.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!(path = %self.path.display(), "the writer of the record panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.0.path).finish()
+    }
+}
+
+impl Store {
+    /// Opens the record to read and write, creating it (0600) and missing folders (0700), and migrating an older one.
+    /// Takes some milliseconds of disk time on the calling thread.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
+        let (path, lock) = file::prepare(path.as_ref())?;
+        let conn = connection::open_writer(&path, options.max_pages)?;
+        Self::start(path, conn, options, Some(lock))
+    }
+
+    /// A record that is gone with the last clone of the store. For tests.
+    pub fn in_memory(options: Options) -> Result<Self, StoreError> {
+        let path = PathBuf::from(":memory:");
+        let conn = connection::open_memory(&path, options.max_pages)?;
+        Self::start(path, conn, options, None)
+    }
+
+    /// Opens an existing record to read, while another process may write it. Sees what that process has committed.
+    /// Of `options` only the format counts. The folder must be writable: readers share a file with the writer.
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let path = std::fs::canonicalize(path).map_err(|e| StoreError::from_io(path, e))?;
+        let first = connection::open_reader(&path)?;
+        Ok(Self(Arc::new(Inner {
+            path,
+            format: options.format,
+            readers: Some(Mutex::new(vec![first])),
+            permits: Semaphore::new(READERS),
+            writer: None,
+            told: broadcast::channel(1).0,
+        })))
+    }
+
+    fn start(
+        path: PathBuf,
+        conn: Connection,
+        options: Options,
+        lock: Option<file::Lock>,
+    ) -> Result<Self, StoreError> {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let told = broadcast::channel(MISSED).0;
+        let format = options.format;
+        let on_disk = lock.is_some();
+        let writer = Writer {
+            conn,
+            path: path.clone(),
+            options,
+            told: told.clone(),
+            _lock: lock,
+        };
+        let thread = thread::Builder::new()
+            .name("record".into())
+            .spawn(move || writer.run(waiting))
+            .map_err(|error| StoreError::from_io(&path, error))?;
+        Ok(Self(Arc::new(Inner {
+            path,
+            format,
+            readers: on_disk.then(Mutex::default),
+            permits: Semaphore::new(READERS),
+            writer: Some((queue, thread)),
+            told,
+        })))
+    }
+
+    /// Where the record is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Begins an operation with its first event, which gets number 1, and occupies its nodes.
+    pub async fn begin(&self, mut row: OperationRow, first: NewEvent) -> Result<u64, StoreError> {
+        let mut seen = std::collections::BTreeSet::new();
+        row.nodes.retain(|node| seen.insert(node.clone()));
+        self.write(Write::Begin { row, first }).await
+    }
+
+    /// Appends events, of which the first is to get the number `expected_next_seq`; the number of the newest event.
+    pub async fn append(
+        &self,
+        id: &OperationId,
+        expected_next_seq: u64,
+        events: Vec<NewEvent>,
+    ) -> Result<u64, StoreError> {
+        self.write(Write::Append {
+            id: id.clone(),
+            expected: expected_next_seq,
+            events,
+            end: None,
+        })
+        .await
+    }
+
+    /// Appends the last events, if any, ends the operation and frees its nodes, all or nothing.
+    pub async fn end(
+        &self,
+        id: &OperationId,
+        expected_next_seq: u64,
+        last: Vec<NewEvent>,
+        at: Time,
+        outcome: &str,
+    ) -> Result<u64, StoreError> {
+        self.write(Write::Append {
+            id: id.clone(),
+            expected: expected_next_seq,
+            events: last,
+            end: Some((at, outcome.into())),
+        })
+        .await
+    }
+
+    /// Adds an entry to the audit log; its number.
+    pub async fn audit(&self, row: AuditRow) -> Result<u64, StoreError> {
+        self.write(Write::Audit(row)).await
+    }
+
+    /// The events of an operation with numbers above `after_seq`, in order. All of them or an error.
+    pub async fn events(
+        &self,
+        id: &OperationId,
+        after_seq: u64,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let (id, format) = (id.clone(), self.0.format);
+        self.read(move |conn, path| read::events(conn, path, format, &id, after_seq))
+            .await
+    }
+
+    /// One operation.
+    pub async fn operation(&self, id: &OperationId) -> Result<Option<Recorded>, StoreError> {
+        let id = id.clone();
+        self.read(move |conn, path| read::operation(conn, path, &id))
+            .await
+    }
+
+    /// Operations, the one begun last first.
+    pub async fn list(&self, filter: Filter) -> Result<Vec<Recorded>, StoreError> {
+        self.read(move |conn, path| read::list(conn, path, &filter))
+            .await
+    }
+
+    /// All operations that have not ended, the one begun last first: what a start has to take up.
+    pub async fn active(&self) -> Result<Vec<Recorded>, StoreError> {
+        self.list(Filter {
+            active_only: true,
+            ..Filter::default()
+        })
+        .await
+    }
+
+    /// The newest entries of the audit log, newest first, of those with a number below `before`.
+    pub async fn audit_log(
+        &self,
+        limit: u32,
+        before: Option<u64>,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read(move |conn, path| read::audit_log(conn, path, limit, before))
+            .await
+    }
+
+    /// Reads and checks everything. Takes as long as reading the file.
+    pub async fn verify(&self) -> Result<Verified, StoreError> {
+        let format = self.0.format;
+        self.read(move |conn, path| read::verify(conn, path, format))
+            .await
+    }
+
+    /// Tells of every commit of this process from now on. Whoever gets `Lagged` has missed some, and reads the record
+    /// again. A store opened for reading tells nothing.
+    pub fn subscribe(&self) -> broadcast::Receiver<Committed> {
+        self.0.told.subscribe()
+    }
+
+    async fn write(&self, write: Write) -> Result<u64, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Write(Job { write, answer })).await?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn send(&self, message: Message) -> Result<(), StoreError> {
+        let Some((queue, _)) = &self.0.writer else {
+            return Err(StoreError::ReadOnly {
+                path: self.0.path.clone(),
+            });
+        };
+        queue.send(message).await.map_err(|_| StoreError::Closed)
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection, &Path) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.0.readers.is_none() {
+            let path = self.0.path.clone();
+            let (answer, answered) = oneshot::channel();
+            let look = move |conn: &Connection| {
+                // Nobody waits for the answer any more: fine.
+                let _ = answer.send(query(conn, &path));
+            };
+            self.send(Message::Read(Box::new(look))).await?;
+            return answered.await.unwrap_or(Err(StoreError::Closed));
+        }
+        let Ok(permit) = self.0.permits.acquire().await else {
+            return Err(StoreError::Closed);
+        };
+        let inner = self.0.clone();
+        let result = tokio::task::spawn_blocking(move || inner.query(query)).await;
+        drop(permit);
+        match result {
+            Ok(result) => result,
+            Err(panic) => match panic.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(StoreError::Closed),
+            },
+        }
+    }
+}
+
+impl Inner {
+    fn query<T>(
+        &self,
+        query: impl FnOnce(&Connection, &Path) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let idle = |readers: &Mutex<Vec<Connection>>| {
+            let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.pop()
+        };
+        let conn = match self.readers.as_ref().and_then(idle) {
+            Some(conn) => conn,
+            None => connection::open_reader(&self.path)?,
+        };
+        let result = query(&conn, &self.path);
+        // After an error the next read gets a fresh connection.
+        if let (Ok(_), Some(readers)) = (&result, &self.readers) {
+            readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(conn);
+        }
+        result
+    }
+}

@@ -1,0 +1,144 @@
+//! How much memory the mirror takes, measured on the path real events take: watch lines of 8 KB are parsed, become facts
+//! and go through the tables. For `cargo xtask prove mirror-memory`, in a process of its own.
+
+use std::sync::Arc;
+
+use kube::api::WatchEvent;
+use model::{Kind, Snapshot};
+use serde_json::{Value, json};
+
+use super::convert::Mirrored;
+use super::intern::Interner;
+use super::tables::{Event, Tables};
+use super::wire;
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Pods held.
+    pub pods: usize,
+    /// Mean size of a pod as JSON.
+    pub json_bytes: usize,
+    /// Growth of the process's resident memory for each pod.
+    pub rss_bytes_per_pod: usize,
+    /// The picture, so that it is still held when this is looked at.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Mirrors generated pods of real shape and measures. `None` where `/proc` does not tell the resident memory.
+pub fn measure(pods: usize) -> Option<Measured> {
+    // What the first objects need once (tables of the allocator, the parser) is not a pod's.
+    let warm = mirror(0..200.min(pods));
+    let before = resident()?;
+    let (snapshot, bytes) = mirror(0..pods);
+    let after = resident()?;
+    drop(warm);
+    Some(Measured {
+        pods,
+        json_bytes: bytes / pods.max(1),
+        rss_bytes_per_pod: after.saturating_sub(before) / pods.max(1),
+        snapshot,
+    })
+}
+
+/// Parses and applies the pods; returns the picture and how many bytes of JSON they were.
+fn mirror(numbers: std::ops::Range<usize>) -> (Arc<Snapshot>, usize) {
+    let mut tables = Tables::new("bench".into(), [(Kind::Pods, None)]);
+    let mut interner = Interner::default();
+    let mut bytes = 0;
+    tables.apply(0, Event::Listing);
+    for number in numbers {
+        let line = json!({"type": "ADDED", "object": pod(number)}).to_string();
+        bytes += line.len();
+        if let Ok(WatchEvent::Added(pod)) = serde_json::from_str::<WatchEvent<wire::Pod>>(&line) {
+            tables.apply(0, Event::Fact(pod.fact(Kind::Pods, &mut interner)));
+        }
+    }
+    tables.apply(0, Event::Listed(model::ResourceVersion(1)));
+    (Arc::new(tables.snapshot().clone()), bytes)
+}
+
+/// Resident memory of this process.
+fn resident() -> Option<usize> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    // Pages of 4 KB on every architecture we build for.
+    statm
+        .split_whitespace()
+        .nth(1)?
+        .parse::<usize>()
+        .ok()
+        .map(|pages| pages * 4096)
+}
+
+/// A pod as a web shop runs them: a Deployment of 20, in one of 40 namespaces on one of 1,000 nodes, with two containers,
+/// environment, probes, volumes, tolerations, status and managed fields. About 8 KB.
+fn pod(number: usize) -> Value {
+    let workload = number / 20;
+    let (namespace, app) = (
+        format!("team-{}", workload % 40),
+        format!("shop-service-{workload}"),
+    );
+    let hash = format!("{:x}", workload * 2_654_435_761 % 0xfff_ffff);
+    let time = "2026-07-01T03:04:05Z";
+    let environment: Vec<Value> = (0..18)
+        .map(|at| json!({"name": format!("SERVICE_SETTING_{at}"), "value": format!("http://backend-{at}.{namespace}.svc:8080/v1")}))
+        .collect();
+    let container = |name: &str| {
+        json!({
+            "name": name, "image": format!("registry.example.com/{namespace}/{name}:v1.{workload}.0"), "env": environment,
+            "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
+            "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10},
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 5},
+            "volumeMounts": [{"name": "cache", "mountPath": "/cache"},
+                {"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}],
+            "terminationMessagePath": "/dev/termination-log", "imagePullPolicy": "IfNotPresent",
+        })
+    };
+    let status = |name: &str| {
+        json!({"name": name, "ready": true, "restartCount": 0, "started": true,
+            "image": format!("registry.example.com/{namespace}/{name}:v1.{workload}.0"),
+            "imageID": format!("registry.example.com/{namespace}/{name}@sha256:{:064x}", workload),
+            "containerID": format!("containerd://{number:064x}"), "state": {"running": {"startedAt": time}}})
+    };
+    let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"].map(
+        |kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": time}),
+    );
+    let fields: serde_json::Map<String, Value> = (0..30)
+        .map(|at| {
+            (
+                format!("k:{{\"name\":\"SERVICE_SETTING_{at}\"}}"),
+                json!({".": {}, "f:name": {}, "f:value": {}}),
+            )
+        })
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": format!("{app}-{hash}-{:05x}", number * 7919 % 0xf_ffff), "generateName": format!("{app}-{hash}-"),
+            "namespace": namespace, "uid": format!("{number:08x}-1111-4222-8333-{number:012x}"),
+            "resourceVersion": (1_000_000 + number).to_string(), "creationTimestamp": time,
+            "labels": {"app.kubernetes.io/name": app, "app.kubernetes.io/part-of": "shop", "team": namespace,
+                "tier": "web", "pod-template-hash": hash},
+            "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "8080",
+                "kubectl.kubernetes.io/restartedAt": time, "cni.projectcalico.org/podIP": format!("10.{}.{}.{}/32", number / 65536, number / 256 % 256, number % 256)},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{app}-{hash}"),
+                "uid": format!("{workload:08x}-aaaa-4bbb-8ccc-000000000000"), "controller": true, "blockOwnerDeletion": true}],
+            "managedFields": [{"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "time": time,
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:containers": {"k:{\"name\":\"main\"}": {"f:env": fields}}}}}],
+        },
+        "spec": {
+            "nodeName": format!("node-{:04}", number * 31 % 1000), "serviceAccountName": app, "schedulerName": "default-scheduler",
+            "containers": [container("main"), container("sidecar")], "priority": 1000, "terminationGracePeriodSeconds": 45,
+            "volumes": [{"name": "cache", "emptyDir": {}}, {"name": "settings", "configMap": {"name": "settings", "defaultMode": 420}},
+                {"name": "kube-api-access", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {"path": "token"}}]}}],
+            "tolerations": [
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
+        },
+        "status": {
+            "phase": "Running", "hostIP": "10.0.0.1", "podIP": "10.1.0.1", "startTime": time, "qosClass": "Burstable",
+            "conditions": conditions,
+            "containerStatuses": [status("main"), status("sidecar")],
+        },
+    })
+}

@@ -1,0 +1,439 @@
+//! What a failed call means. Texts as kube-apiserver 1.33–1.36 writes them (`registry/core/pod/storage/eviction.go`,
+//! `apiserver/pkg/admission`, `apiserver/pkg/endpoints/handlers/responsewriters/errors.go`).
+
+use std::error::Error as _;
+
+use kube::core::Status;
+use model::Text;
+use operations::Refusal;
+
+/// What an error of a call means to an operation. The request may have been carried out when this is
+/// [`Refusal::Unavailable`]; nothing was done in every other case.
+pub fn refusal(error: &kube::Error) -> Refusal {
+    match error {
+        kube::Error::Api(status) => refusal_of_status(status),
+        // A credential plugin failed, or a token file cannot be read.
+        kube::Error::Auth(_) => Refusal::Unauthorized {
+            message: words(error).into(),
+        },
+        kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Refusal::Rejected {
+            status: 0,
+            message: words(error).into(),
+        },
+        _ => Refusal::Unavailable {
+            message: words(error).into(),
+        },
+    }
+}
+
+/// The error in words: the server's own when it answered, else the chain of causes.
+pub fn words(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return if status.message.is_empty() {
+            format!("HTTP {} {}", status.code, status.reason)
+                .trim_end()
+                .to_owned()
+        } else {
+            status.message.clone()
+        };
+    }
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words.push_str(": ");
+            words.push_str(&cause_words);
+        }
+        source = cause.source();
+    }
+    words
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let rest = text.split_once(before)?.1;
+    Some(rest.split_once(after)?.0)
+}
+
+/// Who denied, when the text is a denial by admission: whatever status the policy or webhook chose.
+fn denied_by(message: &str) -> Option<&str> {
+    if message.contains("denied request") {
+        for kind in ["ValidatingAdmissionPolicy '", "MutatingAdmissionPolicy '"] {
+            if let Some(name) = between(message, kind, "'") {
+                return Some(name);
+            }
+        }
+    }
+    if message.contains("denied the request") {
+        return between(message, "admission webhook \"", "\"");
+    }
+    None
+}
+
+/// RBAC and other authorizers: `forbidden: User "u" cannot VERB resource "r" in API group "g" …`.
+fn is_by_authorizer(message: &str) -> bool {
+    between(message, " cannot ", "").is_some()
+        && (message.contains(" resource \"")
+            || message.contains(" get path \"")
+            || message.contains(" path \""))
+}
+
+fn refusal_of_status(status: &Status) -> Refusal {
+    let message: Text = status.message.as_str().into();
+    let details = status.details.as_ref();
+    let causes = details
+        .map(|details| details.causes.as_slice())
+        .unwrap_or_default();
+    let retry_after_seconds = details.map_or(0, |details| details.retry_after_seconds);
+    let kind = details.map_or("", |details| details.kind.as_str());
+
+    if let Some(by) = denied_by(&message) {
+        return Refusal::Denied {
+            by: by.into(),
+            message,
+        };
+    }
+    match status.code {
+        401 => Refusal::Unauthorized { message },
+        403 => {
+            if causes
+                .iter()
+                .any(|cause| cause.reason == "NamespaceTerminating")
+            {
+                Refusal::NamespaceTerminating
+            } else if kind == "poddisruptionbudgets" || kind == "poddisruptionbudget" {
+                budget_status(details.map_or("", |details| &details.name), message)
+            } else if is_by_authorizer(&message) {
+                Refusal::Forbidden { message }
+            } else {
+                Refusal::Denied {
+                    by: "".into(),
+                    message,
+                }
+            }
+        }
+        404 => match kind {
+            // The budget went away while the eviction took its turn at it.
+            "poddisruptionbudgets" => Refusal::BudgetLags {
+                retry_after_seconds: 1,
+                message,
+            },
+            _ if status.reason == "NotFound"
+                && details.is_some_and(|details| !details.name.is_empty()) =>
+            {
+                Refusal::Gone
+            }
+            _ => Refusal::Rejected {
+                status: 404,
+                message,
+            },
+        },
+        409 => Refusal::Changed { message },
+        422 if causes.iter().any(|cause| cause.field == "metadata.uid") => {
+            Refusal::Changed { message }
+        }
+        429 => match causes
+            .iter()
+            .find(|cause| cause.reason == "DisruptionBudget")
+        {
+            Some(cause) if retry_after_seconds > 0 => Refusal::BudgetLags {
+                retry_after_seconds,
+                message: cause.message.as_str().into(),
+            },
+            Some(cause) => Refusal::Budget {
+                budget: between(&cause.message, "The disruption budget ", " ").map(Text::from),
+                message: cause.message.as_str().into(),
+            },
+            None if message.contains("disruption budget") => match retry_after_seconds {
+                0 => Refusal::Budget {
+                    budget: None,
+                    message,
+                },
+                retry_after_seconds => Refusal::BudgetLags {
+                    retry_after_seconds,
+                    message,
+                },
+            },
+            None => Refusal::Unavailable {
+                message: or(message, "the API server is overloaded (429)"),
+            },
+        },
+        500 if message.contains("more than one PodDisruptionBudget") => {
+            Refusal::TwoBudgets { message }
+        }
+        504 if message.contains("couldn't update PodDisruptionBudget") => Refusal::BudgetLags {
+            retry_after_seconds: retry_after_seconds.max(1),
+            message,
+        },
+        500.. => Refusal::Unavailable {
+            message: or(message, "the API server failed"),
+        },
+        408 => Refusal::Unavailable { message },
+        code => Refusal::Rejected {
+            status: code,
+            message,
+        },
+    }
+}
+
+/// 403 from the eviction handler itself, about the budget's status.
+fn budget_status(name: &str, message: Text) -> Refusal {
+    if message.contains("too big") {
+        // More than 2,000 evictions that the disruption controller has not confirmed.
+        Refusal::BudgetLags {
+            retry_after_seconds: 10,
+            message,
+        }
+    } else {
+        Refusal::Budget {
+            budget: (!name.is_empty()).then(|| name.into()),
+            message,
+        }
+    }
+}
+
+fn or(message: Text, otherwise: &str) -> Text {
+    if message.is_empty() {
+        otherwise.into()
+    } else {
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(status: Value, expected: Refusal) {
+        let status: Status = serde_json::from_value(status).unwrap();
+        assert_eq!(
+            refusal(&kube::Error::Api(status.clone().boxed())),
+            expected,
+            "{status:?}"
+        );
+    }
+
+    fn text(code: u16, message: &str) -> Value {
+        json!({"kind": "Status", "status": "Failure", "code": code, "message": message})
+    }
+
+    #[test]
+    fn a_budget_without_room() {
+        let cause = "The disruption budget b needs 1 healthy pods and has 1 currently";
+        let status = json!({"kind": "Status", "status": "Failure", "reason": "TooManyRequests", "code": 429,
+            "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+            "details": {"causes": [{"reason": "DisruptionBudget", "message": cause}]}});
+        check(
+            status,
+            Refusal::Budget {
+                budget: Some("b".into()),
+                message: cause.into(),
+            },
+        );
+    }
+
+    #[test]
+    fn a_budget_whose_status_lags() {
+        let cause = "The disruption budget b is still being processed by the server.";
+        let status = json!({"kind": "Status", "status": "Failure", "reason": "TooManyRequests", "code": 429,
+            "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+            "details": {"retryAfterSeconds": 10, "causes": [{"reason": "DisruptionBudget", "message": cause}]}});
+        check(
+            status,
+            Refusal::BudgetLags {
+                retry_after_seconds: 10,
+                message: cause.into(),
+            },
+        );
+
+        let message = "couldn't update PodDisruptionBudget \"b\" due to conflicts";
+        let status = json!({"code": 504, "reason": "Timeout", "message": message, "details": {"retryAfterSeconds": 10}});
+        check(
+            status,
+            Refusal::BudgetLags {
+                retry_after_seconds: 10,
+                message: message.into(),
+            },
+        );
+
+        let message = "poddisruptionbudget.policy \"b\" is forbidden: DisruptedPods map too big - too many evictions not \
+                       confirmed by PDB controller";
+        let status = json!({"code": 403, "reason": "Forbidden", "message": message,
+            "details": {"name": "b", "group": "policy", "kind": "poddisruptionbudget"}});
+        check(
+            status,
+            Refusal::BudgetLags {
+                retry_after_seconds: 10,
+                message: message.into(),
+            },
+        );
+    }
+
+    #[test]
+    fn an_overloaded_server_is_not_a_budget() {
+        let message = "too many requests, please try again later";
+        let status = json!({"code": 429, "reason": "TooManyRequests", "message": message,
+            "details": {"retryAfterSeconds": 1}});
+        check(
+            status,
+            Refusal::Unavailable {
+                message: message.into(),
+            },
+        );
+        // kube's own words for a body that is no Status.
+        check(
+            text(429, "Too many requests, please try again later."),
+            Refusal::Unavailable {
+                message: "Too many requests, please try again later.".into(),
+            },
+        );
+    }
+
+    #[test]
+    fn two_budgets() {
+        let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        check(
+            text(500, message),
+            Refusal::TwoBudgets {
+                message: message.into(),
+            },
+        );
+    }
+
+    #[test]
+    fn forbidden_by_the_authorizer() {
+        for message in [
+            "pods \"web-1\" is forbidden: User \"alice\" cannot create resource \"pods/eviction\" in API group \"\" in the \
+             namespace \"shop\"",
+            "nodes is forbidden: User \"system:serviceaccount:a:b\" cannot list resource \"nodes\" in API group \"\" at the \
+             cluster scope: RBAC: clusterrole.rbac.authorization.k8s.io \"x\" not found",
+            "users \"alice\" is forbidden: User \"bob\" cannot impersonate resource \"users\" in API group \"\" at the \
+             cluster scope",
+            "forbidden: User \"alice\" cannot get path \"/version\"",
+        ] {
+            check(
+                text(403, message),
+                Refusal::Forbidden {
+                    message: message.into(),
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn denied_by_admission_whatever_the_status() {
+        let cases = [
+            (
+                403,
+                "pub",
+                "pods \"web-1\" is forbidden: ValidatingAdmissionPolicy 'pub' with binding 'pub' denied request: \
+                          pub unavailable allowed is negative",
+            ),
+            (
+                422,
+                "p",
+                "pods \"web-1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'q' denied request: no",
+            ),
+            (
+                403,
+                "pods.kruise.io",
+                "admission webhook \"pods.kruise.io\" denied the request: pub unavailable allowed is \
+                                     negative",
+            ),
+            (
+                500,
+                "drain.strimzi.io",
+                "admission webhook \"drain.strimzi.io\" denied the request: the pod will be rolled",
+            ),
+            (
+                429,
+                "w",
+                "admission webhook \"w\" denied the request: slowly",
+            ),
+            (
+                403,
+                "w",
+                "admission webhook \"w\" denied the request without explanation",
+            ),
+            (403, "", "pub unavailable allowed is negative"),
+            (
+                403,
+                "",
+                "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces",
+            ),
+        ];
+        for (code, by, message) in cases {
+            check(
+                text(code, message),
+                Refusal::Denied {
+                    by: by.into(),
+                    message: message.into(),
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn a_failing_webhook_is_no_verdict() {
+        let message = "Internal error occurred: failed calling webhook \"w.x\": failed to call webhook: Post \
+                       \"https://w.x.svc:443/validate?timeout=10s\": context deadline exceeded";
+        check(
+            text(500, message),
+            Refusal::Unavailable {
+                message: message.into(),
+            },
+        );
+    }
+
+    #[test]
+    fn the_namespace_goes() {
+        let status = json!({"code": 403, "reason": "Forbidden", "message": "x is forbidden: unable to create new content in \
+            namespace a because it is being terminated",
+            "details": {"causes": [{"reason": "NamespaceTerminating", "message": "namespace a is being terminated"}]}});
+        check(status, Refusal::NamespaceTerminating);
+    }
+
+    #[test]
+    fn changed_and_gone() {
+        let message = "Operation cannot be fulfilled on pods \"web-1\": Precondition failed: UID in precondition: a, UID in \
+                       object meta: b";
+        check(
+            text(409, message),
+            Refusal::Changed {
+                message: message.into(),
+            },
+        );
+        let status = json!({"code": 404, "reason": "NotFound", "message": "pods \"web-1\" not found",
+            "details": {"name": "web-1", "kind": "pods"}});
+        check(status, Refusal::Gone);
+        let message = "the server could not find the requested resource";
+        let status = json!({"code": 404, "reason": "NotFound", "message": message, "details": {}});
+        check(
+            status,
+            Refusal::Rejected {
+                status: 404,
+                message: message.into(),
+            },
+        );
+        check(
+            text(401, "Unauthorized"),
+            Refusal::Unauthorized {
+                message: "Unauthorized".into(),
+            },
+        );
+        check(
+            text(400, "bad"),
+            Refusal::Rejected {
+                status: 400,
+                message: "bad".into(),
+            },
+        );
+        check(
+            text(503, ""),
+            Refusal::Unavailable {
+                message: "the API server failed".into(),
+            },
+        );
+    }
+}

@@ -1,2 +1,58 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask <command>`.
+
+mod control_plane;
+mod output;
+mod prove;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// refloat's project tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A Kubernetes control plane on this machine, to try things on
+    ControlPlane(control_plane::Args),
+    /// Proofs: measurements and long runs that end in ok or short
+    Prove(prove::Cli),
+    /// Run all tiers of tests
+    Test(test::Args),
+    /// Check what neither compiler nor linter checks
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error(&format!("start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match Cli::parse().command {
+            Command::ControlPlane(args) => control_plane::run(args).await,
+            Command::Prove(args) => prove::run(args).await,
+            Command::Test(args) => test::run(args).await,
+            Command::Tidy => tidy::run(),
+        }
+    });
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            output::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -13,13 +13,19 @@ use crate::files::{target_dir, workspace_root};
 const RECIPE: &str = "2: static, stripped, trimmed, two version stamps";
 
 /// What holds the version: the first is what a program says of itself, the second its user agent.
-const STAMPS: [&str; 2] = ["k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"];
+const STAMPS: [&str; 2] = [
+    "k8s.io/component-base/version.gitVersion",
+    "k8s.io/client-go/pkg/version.gitVersion",
+];
 
 /// Package of the module -> name of the program.
 const PROGRAMS: &[(&str, &str)] = &[
     ("go.etcd.io/etcd/server/v3", "etcd"),
     ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
-    ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+    (
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kube-controller-manager",
+    ),
     ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
     ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
 ];
@@ -53,13 +59,22 @@ impl Binaries {
 /// Blocks: minutes for the first build, a millisecond after it. Processes that call it at the same time build once.
 pub fn ensure() -> Result<Binaries> {
     let module = workspace_root().join("tests/kubernetes");
-    let go_mod = fs::read_to_string(module.join("go.mod")).context("read tests/kubernetes/go.mod")?;
-    let go_sum = fs::read_to_string(module.join("go.sum")).context("read tests/kubernetes/go.sum")?;
-    let version = kubernetes_version(&go_mod).context("tests/kubernetes/go.mod requires no k8s.io/kubernetes")?;
-    let key = format!("{:016x}", fnv1a(&[RECIPE, std::env::consts::ARCH, &go_mod, &go_sum]));
+    let go_mod =
+        fs::read_to_string(module.join("go.mod")).context("read tests/kubernetes/go.mod")?;
+    let go_sum =
+        fs::read_to_string(module.join("go.sum")).context("read tests/kubernetes/go.sum")?;
+    let version = kubernetes_version(&go_mod)
+        .context("tests/kubernetes/go.mod requires no k8s.io/kubernetes")?;
+    let key = format!(
+        "{:016x}",
+        fnv1a(&[RECIPE, std::env::consts::ARCH, &go_mod, &go_sum])
+    );
 
     let base = target_dir().join("kubernetes");
-    let binaries = Binaries { dir: base.join(&version), version };
+    let binaries = Binaries {
+        dir: base.join(&version),
+        version,
+    };
     if is_current(&binaries, &key) {
         return Ok(binaries);
     }
@@ -74,7 +89,9 @@ pub fn ensure() -> Result<Binaries> {
 
 fn is_current(binaries: &Binaries, key: &str) -> bool {
     fs::read_to_string(binaries.path("key")).is_ok_and(|found| found == key)
-        && PROGRAMS.iter().all(|(_, program)| binaries.path(program).is_file())
+        && PROGRAMS
+            .iter()
+            .all(|(_, program)| binaries.path(program).is_file())
 }
 
 fn build(module: &Path, base: &Path, binaries: &Binaries, key: &str) -> Result<()> {
@@ -99,12 +116,18 @@ fn build(module: &Path, base: &Path, binaries: &Binaries, key: &str) -> Result<(
         .output()
         .context("run `go build`: Go of the version in tests/kubernetes/go.mod, or newer, must be in PATH")?;
     if !output.status.success() {
-        bail!("`go build` in tests/kubernetes: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "`go build` in tests/kubernetes: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
-    fs::create_dir_all(&binaries.dir).with_context(|| format!("create {}", binaries.dir.display()))?;
+    fs::create_dir_all(&binaries.dir)
+        .with_context(|| format!("create {}", binaries.dir.display()))?;
     for (package, program) in PROGRAMS {
         let built = staging.join(program_of(package));
-        fs::rename(&built, binaries.path(program)).with_context(|| format!("move {}", built.display()))?;
+        fs::rename(&built, binaries.path(program))
+            .with_context(|| format!("move {}", built.display()))?;
     }
     fs::write(binaries.path("key"), key).context("write the build key")
 }
@@ -113,15 +136,24 @@ fn build(module: &Path, base: &Path, binaries: &Binaries, key: &str) -> Result<(
 fn program_of(package: &str) -> &str {
     let mut parts = package.rsplit('/');
     let last = parts.next().unwrap_or(package);
-    let is_major = last.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
-    if is_major { parts.next().unwrap_or(last) } else { last }
+    let is_major = last
+        .strip_prefix('v')
+        .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+    if is_major {
+        parts.next().unwrap_or(last)
+    } else {
+        last
+    }
 }
 
 /// One job per core, as far as the memory goes: linking kube-apiserver takes about 2 GB, beside whatever else runs.
 fn build_jobs() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory_kib = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?.to_owned();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("MemAvailable:"))?
+            .to_owned();
         line.split_whitespace().nth(1)?.parse::<usize>().ok()
     });
     let fitting = memory_kib.map_or(1, |kib| kib / (3 << 20));
@@ -130,7 +162,10 @@ fn build_jobs() -> usize {
 
 fn kubernetes_version(go_mod: &str) -> Option<String> {
     go_mod.lines().find_map(|line| {
-        let rest = line.trim().trim_start_matches("require ").strip_prefix("k8s.io/kubernetes ")?;
+        let rest = line
+            .trim()
+            .trim_start_matches("require ")
+            .strip_prefix("k8s.io/kubernetes ")?;
         Some(rest.split_whitespace().next()?.to_owned())
     })
 }
@@ -138,7 +173,9 @@ fn kubernetes_version(go_mod: &str) -> Option<String> {
 /// FNV-1a: stable over Rust releases, which the standard library's hasher does not promise.
 fn fnv1a(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -147,7 +184,8 @@ mod tests {
 
     #[test]
     fn the_version_comes_from_the_require_line() {
-        let text = "require (\n\tk8s.io/kubernetes v1.36.2\n)\nreplace k8s.io/api => k8s.io/api v0.36.2\n";
+        let text =
+            "require (\n\tk8s.io/kubernetes v1.36.2\n)\nreplace k8s.io/api => k8s.io/api v0.36.2\n";
         assert_eq!(kubernetes_version(text).as_deref(), Some("v1.36.2"));
         assert_eq!(kubernetes_version("module x\n"), None);
     }

@@ -60,7 +60,8 @@ impl Template {
     /// What it asks for: quantities as Kubernetes writes them.
     #[must_use]
     pub fn requests(mut self, cpu: &str, memory: &str) -> Self {
-        self.0["spec"]["containers"][0]["resources"]["requests"] = json!({"cpu": cpu, "memory": memory});
+        self.0["spec"]["containers"][0]["resources"]["requests"] =
+            json!({"cpu": cpu, "memory": memory});
         self
     }
 
@@ -73,7 +74,8 @@ impl Template {
     /// An emptyDir volume, whose content an eviction loses.
     #[must_use]
     pub fn empty_dir(mut self) -> Self {
-        self.0["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch"}]);
+        self.0["spec"]["containers"][0]["volumeMounts"] =
+            json!([{"name": "scratch", "mountPath": "/scratch"}]);
         self.spec("volumes", json!([{"name": "scratch", "emptyDir": {}}]))
     }
 
@@ -107,12 +109,19 @@ impl Template {
 
     /// A Deployment.
     pub fn deployment(self, namespace: &str, name: &str, replicas: u32) -> Value {
-        self.workload("apps/v1", "Deployment", namespace, name, json!({"replicas": replicas}))
+        self.workload(
+            "apps/v1",
+            "Deployment",
+            namespace,
+            name,
+            json!({"replicas": replicas}),
+        )
     }
 
     /// A StatefulSet; its service need not exist. Parallel, so that scaling up does not take a round per pod.
     pub fn statefulset(self, namespace: &str, name: &str, replicas: u32) -> Value {
-        let spec = json!({"replicas": replicas, "serviceName": name, "podManagementPolicy": "Parallel"});
+        let spec =
+            json!({"replicas": replicas, "serviceName": name, "podManagementPolicy": "Parallel"});
         self.workload("apps/v1", "StatefulSet", namespace, name, spec)
     }
 
@@ -128,7 +137,14 @@ impl Template {
         json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"namespace": namespace, "name": name}, "spec": spec})
     }
 
-    fn workload(self, version: &str, kind: &str, namespace: &str, name: &str, mut spec: Value) -> Value {
+    fn workload(
+        self,
+        version: &str,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        mut spec: Value,
+    ) -> Value {
         let app = self.app();
         spec["selector"] = json!({"matchLabels": {"app": app}});
         spec["template"] = self.0;
@@ -177,7 +193,9 @@ pub fn pdb(namespace: &str, name: &str, app: &str, allows: Allows<'_>) -> Value 
         Allows::MinAvailable(amount) => ("minAvailable", amount),
         Allows::MaxUnavailable(amount) => ("maxUnavailable", amount),
     };
-    let amount = amount.parse::<u32>().map_or_else(|_| json!(amount), |number| json!(number));
+    let amount = amount
+        .parse::<u32>()
+        .map_or_else(|_| json!(amount), |number| json!(number));
     json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
         "metadata": {"namespace": namespace, "name": name},
@@ -210,12 +228,20 @@ pub async fn pods_on(client: &Client, node: &str) -> kube::Result<Vec<Pod>> {
 /// The pods of `app=<app>`.
 pub async fn pods_of(client: &Client, namespace: &str, app: &str) -> kube::Result<Vec<Pod>> {
     let params = ListParams::default().labels(&format!("app={app}"));
-    Ok(Api::<Pod>::namespaced(client.clone(), namespace).list(&params).await?.items)
+    Ok(Api::<Pod>::namespaced(client.clone(), namespace)
+        .list(&params)
+        .await?
+        .items)
 }
 
 /// Whether a pod is Ready and not on its way out.
 pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     ready && pod.metadata.deletion_timestamp.is_none()
 }

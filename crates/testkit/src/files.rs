@@ -10,7 +10,11 @@ use anyhow::{Context, Result};
 /// The folder of the workspace's root `Cargo.toml`.
 pub(crate) fn workspace_root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
+    manifest
+        .ancestors()
+        .nth(2)
+        .unwrap_or(manifest)
+        .to_path_buf()
 }
 
 /// Cargo's target folder: `CARGO_TARGET_DIR`, or `target` in the workspace.
@@ -30,7 +34,8 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("create {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// Creates a folder, and its parents, that only its owner may enter.

@@ -16,5 +16,8 @@ mod process;
 mod wait;
 
 pub use control_plane::{AuditEntry, AuditObject, Component, ControlPlane, Options, User};
-pub use kubelets::{Delays, FakeNode, KubeletOptions, Kubelets, NodeCondition, annotation};
+pub use kubelets::{
+    Delays, FakeNode, KubeletOptions, Kubelets, NodeCondition, annotation, is_schedulable,
+};
+pub use process::DetachedProcess;
 pub use wait::{apply, delete, wait_until};

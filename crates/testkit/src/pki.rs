@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 
 /// A certificate authority.
@@ -37,20 +37,35 @@ impl Authority {
 
     /// A serving certificate for these names and addresses.
     pub(crate) fn serving(&self, name: &str, hosts: &[&str]) -> Result<Pair> {
-        self.sign(params(name, None, hosts)?, ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign(
+            params(name, None, hosts)?,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     /// A client certificate: to the API server its common name is the user, its organisation a group.
     pub(crate) fn client(&self, user: &str, group: Option<&str>) -> Result<Pair> {
-        self.sign(params(user, group, &[])?, ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(
+            params(user, group, &[])?,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        )
     }
 
-    fn sign(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Result<Pair> {
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<Pair> {
         params.extended_key_usages = vec![purpose];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().context("generate a key")?;
-        let certificate = params.signed_by(&key, &self.issuer).context("sign a certificate")?;
-        Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .context("sign a certificate")?;
+        Ok(Pair {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }
 

@@ -34,7 +34,10 @@ pub(crate) fn reserve() -> Result<Port> {
         let path = dir.join(number.to_string());
         let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
         if lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
-            return Ok(Port { number, _lock: lock });
+            return Ok(Port {
+                number,
+                _lock: lock,
+            });
         }
     }
     bail!("no free port from {FIRST} to {}", FIRST + COUNT)

@@ -21,7 +21,11 @@ pub(crate) struct Identity {
 
 impl Identity {
     fn of(pid: i32, executable: &Path) -> Option<Self> {
-        Some(Self { pid, started: start_time(pid)?, executable: executable.to_path_buf() })
+        Some(Self {
+            pid,
+            started: start_time(pid)?,
+            executable: executable.to_path_buf(),
+        })
     }
 
     /// Whether exactly this process still runs.
@@ -29,7 +33,8 @@ impl Identity {
         start_time(self.pid) == Some(self.started)
             && fs::read_link(format!("/proc/{}/exe", self.pid)).is_ok_and(|exe| {
                 // The kernel appends this when the file has been replaced.
-                exe == self.executable || exe.to_string_lossy() == format!("{} (deleted)", self.executable.display())
+                exe == self.executable
+                    || exe.to_string_lossy() == format!("{} (deleted)", self.executable.display())
             })
     }
 
@@ -51,6 +56,28 @@ impl Identity {
     }
 }
 
+/// A process that outlives its starter: serialise it to find exactly that process again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DetachedProcess(Identity);
+
+impl DetachedProcess {
+    /// A process just started, in a group of its own, from this executable; `None` when it has ended already.
+    pub fn of(pid: u32, executable: &Path) -> Option<Self> {
+        Identity::of(i32::try_from(pid).ok()?, executable).map(Self)
+    }
+
+    /// Whether exactly this process still runs.
+    pub fn is_alive(&self) -> bool {
+        self.0.is_alive()
+    }
+
+    /// Kills it and its group, and waits until it is gone.
+    pub fn kill(&self) {
+        self.0.kill_and_wait(Duration::from_secs(10));
+    }
+}
+
 /// A process that this program has started, or found.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -60,7 +87,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a program in a process group of its own, its output appended to `log`.
-    pub(crate) fn spawn(executable: &Path, args: &[String], dir: &Path, log: &Path) -> Result<Self> {
+    pub(crate) fn spawn(
+        executable: &Path,
+        args: &[String],
+        dir: &Path,
+        log: &Path,
+    ) -> Result<Self> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -76,14 +108,22 @@ impl Process {
             .spawn()
             .with_context(|| format!("start {}", executable.display()))?;
         let pid = i32::try_from(child.id()).context("a pid that is no pid")?;
-        let executable = executable.canonicalize().unwrap_or_else(|_| executable.to_path_buf());
+        let executable = executable
+            .canonicalize()
+            .unwrap_or_else(|_| executable.to_path_buf());
         let identity = Identity::of(pid, &executable).context("a process that ended at once")?;
-        Ok(Self { identity, child: Some(child) })
+        Ok(Self {
+            identity,
+            child: Some(child),
+        })
     }
 
     /// A process started by another program.
     pub(crate) fn found(identity: Identity) -> Self {
-        Self { identity, child: None }
+        Self {
+            identity,
+            child: None,
+        }
     }
 
     /// How the process ended, or `None` while it runs.
@@ -128,7 +168,9 @@ fn start_time(pid: i32) -> Option<u64> {
 
 /// The last lines of a log, for an error message.
 pub(crate) fn tail(log: &Path, lines: usize) -> String {
-    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = fs::read(log)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
@@ -141,14 +183,26 @@ mod tests {
     fn only_the_very_process_is_signalled() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let mut process = Process::spawn(Path::new("/bin/sleep"), &["1000".to_owned()], dir.path(), &log).unwrap();
+        let mut process = Process::spawn(
+            Path::new("/bin/sleep"),
+            &["1000".to_owned()],
+            dir.path(),
+            &log,
+        )
+        .unwrap();
         let alive = process.identity.clone();
         // Between fork and exec the executable is still ours.
         while !alive.is_alive() {
             assert_eq!(process.ended(), None);
         }
-        let other_start = Identity { started: alive.started + 1, ..alive.clone() };
-        let other_program = Identity { executable: PathBuf::from("/bin/cat"), ..alive.clone() };
+        let other_start = Identity {
+            started: alive.started + 1,
+            ..alive.clone()
+        };
+        let other_program = Identity {
+            executable: PathBuf::from("/bin/cat"),
+            ..alive.clone()
+        };
         other_start.signal(Signal::KILL);
         other_program.signal(Signal::KILL);
         assert!(alive.is_alive() && !other_start.is_alive() && !other_program.is_alive());

@@ -59,10 +59,13 @@ pub async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
             .await
             .with_context(|| format!("apply {} {name}", object["kind"]))?;
         if object["kind"] == "Namespace" {
-            let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(client.clone(), &name);
-            wait_until(Duration::from_secs(60), &format!("namespace {name} has its ServiceAccount"), async || {
-                Ok(accounts.get_opt("default").await?.map(drop).ok_or("none"))
-            })
+            let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
+                Api::namespaced(client.clone(), &name);
+            wait_until(
+                Duration::from_secs(60),
+                &format!("namespace {name} has its ServiceAccount"),
+                async || Ok(accounts.get_opt("default").await?.map(drop).ok_or("none")),
+            )
             .await?;
         }
     }
@@ -110,7 +113,10 @@ mod tests {
         .unwrap_err();
         assert!(looks > 1);
         let text = format!("{error:#}");
-        assert!(text.contains("until pigs fly") && text.contains("pigs on the ground"), "{text}");
+        assert!(
+            text.contains("until pigs fly") && text.contains("pigs on the ground"),
+            "{text}"
+        );
     }
 
     #[tokio::test]
@@ -118,7 +124,11 @@ mod tests {
         let mut looks = 0;
         let value = wait_until::<_, ()>(Duration::from_secs(5), "the third look", async || {
             looks += 1;
-            if looks < 3 { bail!("not yet") } else { Ok(Ok(looks)) }
+            if looks < 3 {
+                bail!("not yet")
+            } else {
+                Ok(Ok(looks))
+            }
         })
         .await;
         assert_eq!(value.unwrap(), 3);

@@ -7,15 +7,26 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client};
 use testkit::builders::{self, Template, is_ready, pods_of, pods_on};
-use testkit::{Component, ControlPlane, Delays, FakeNode, NodeCondition, Options, annotation, apply, wait_until};
+use testkit::{
+    Component, ControlPlane, Delays, FakeNode, NodeCondition, Options, annotation, apply,
+    wait_until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn wait_ready_pods(client: &Client, namespace: &str, app: &str, count: usize) -> Result<()> {
-    wait_until(PATIENCE, &format!("{count} pods of {app} are ready"), async || {
-        let ready = pods_of(client, namespace, app).await?.iter().filter(|pod| is_ready(pod)).count();
-        Ok(if ready == count { Ok(()) } else { Err(ready) })
-    })
+    wait_until(
+        PATIENCE,
+        &format!("{count} pods of {app} are ready"),
+        async || {
+            let ready = pods_of(client, namespace, app)
+                .await?
+                .iter()
+                .filter(|pod| is_ready(pod))
+                .count();
+            Ok(if ready == count { Ok(()) } else { Err(ready) })
+        },
+    )
     .await
 }
 
@@ -23,9 +34,19 @@ async fn wait_ready_status(client: &Client, node: &str, status: &str) -> Result<
     let nodes: Api<Node> = Api::all(client.clone());
     wait_until(PATIENCE, &format!("{node} is Ready={status}"), async || {
         let node = nodes.get(node).await?;
-        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-        let seen = conditions.into_iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.status);
-        Ok(if seen.as_deref() == Some(status) { Ok(()) } else { Err(seen) })
+        let conditions = node
+            .status
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
+        let seen = conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "Ready")
+            .map(|ready| ready.status);
+        Ok(if seen.as_deref() == Some(status) {
+            Ok(())
+        } else {
+            Err(seen)
+        })
     })
     .await
 }
@@ -35,10 +56,21 @@ async fn kubectl_drains_a_node_and_the_audit_log_tells() -> Result<()> {
     let plane = ControlPlane::start(Options::default()).await?;
     let client = plane.client().await?;
     let _kubelets = plane.kubelets(FakeNode::fleet(5)).await?;
-    apply(&client, &[builders::namespace("shop"), builders::deployment("shop", "web", 10)]).await?;
+    apply(
+        &client,
+        &[
+            builders::namespace("shop"),
+            builders::deployment("shop", "web", 10),
+        ],
+    )
+    .await?;
     wait_ready_pods(&client, "shop", "web", 10).await?;
 
-    let node = pods_of(&client, "shop", "web").await?[0].spec.clone().and_then(|spec| spec.node_name).context("bound")?;
+    let node = pods_of(&client, "shop", "web").await?[0]
+        .spec
+        .clone()
+        .and_then(|spec| spec.node_name)
+        .context("bound")?;
     let before = pods_on(&client, &node).await?.len();
     let mark = plane.audit_mark();
     let output = Command::new(plane.kubectl())
@@ -46,17 +78,31 @@ async fn kubectl_drains_a_node_and_the_audit_log_tells() -> Result<()> {
         .arg(plane.kubeconfig())
         .args(["drain", &node, "--ignore-daemonsets", "--timeout=60s"])
         .output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     ensure!(pods_on(&client, &node).await?.is_empty());
     wait_ready_pods(&client, "shop", "web", 10).await?;
 
     let entries = plane.audit_since(mark)?;
-    let evictions: Vec<_> = entries.iter().filter(|entry| entry.is_eviction() && entry.succeeded()).collect();
+    let evictions: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.is_eviction() && entry.succeeded())
+        .collect();
     ensure!(evictions.len() == before, "{before} pods, {evictions:?}");
-    ensure!(evictions.iter().all(|entry| entry.user == "admin" && entry.user_agent.starts_with("kubectl/v1.36.2")));
+    ensure!(
+        evictions
+            .iter()
+            .all(|entry| entry.user == "admin" && entry.user_agent.starts_with("kubectl/v1.36.2"))
+    );
 
     let alice = plane.client_for_token("alice-token").await?;
-    match Api::<Pod>::namespaced(alice, "shop").list(&Default::default()).await {
+    match Api::<Pod>::namespaced(alice, "shop")
+        .list(&Default::default())
+        .await
+    {
         Err(kube::Error::Api(status)) => ensure!(status.code == 403, "{status:?}"),
         other => anyhow::bail!("alice may read pods: {other:?}"),
     }
@@ -65,11 +111,21 @@ async fn kubectl_drains_a_node_and_the_audit_log_tells() -> Result<()> {
 
 #[tokio::test]
 async fn kubelets_survive_a_restart_of_the_api_server() -> Result<()> {
-    let options = Options { node_monitor_grace: Duration::from_secs(6), ..Options::default() };
+    let options = Options {
+        node_monitor_grace: Duration::from_secs(6),
+        ..Options::default()
+    };
     let plane = ControlPlane::start(options).await?;
     let client = plane.client().await?;
     let kubelets = plane.kubelets(FakeNode::fleet(3)).await?;
-    apply(&client, &[builders::namespace("shop"), builders::deployment("shop", "web", 6)]).await?;
+    apply(
+        &client,
+        &[
+            builders::namespace("shop"),
+            builders::deployment("shop", "web", 6),
+        ],
+    )
+    .await?;
     wait_ready_pods(&client, "shop", "web", 6).await?;
 
     plane.restart_apiserver().await?;
@@ -77,7 +133,12 @@ async fn kubelets_survive_a_restart_of_the_api_server() -> Result<()> {
     wait_ready_pods(&client, "shop", "web", 9).await?;
 
     plane.kill_apiserver();
-    kubelets.set_condition("node-0001", NodeCondition::new("Ready", "False", "KubeletNotReady", "PLEG is not healthy")).await?;
+    kubelets
+        .set_condition(
+            "node-0001",
+            NodeCondition::new("Ready", "False", "KubeletNotReady", "PLEG is not healthy"),
+        )
+        .await?;
     plane.restart_apiserver().await?;
     wait_ready_status(&client, "node-0001", "False").await?;
 
@@ -91,8 +152,13 @@ async fn kubelets_survive_a_restart_of_the_api_server() -> Result<()> {
 async fn pods_behave_as_their_annotations_say() -> Result<()> {
     let plane = ControlPlane::start(Options::default()).await?;
     let client = plane.client().await?;
-    let slow = Delays { stop: Duration::from_secs(1), ..Delays::default() };
-    let kubelets = plane.kubelets(vec![FakeNode::new("a"), FakeNode::new("b").delays(slow)]).await?;
+    let slow = Delays {
+        stop: Duration::from_secs(1),
+        ..Delays::default()
+    };
+    let kubelets = plane
+        .kubelets(vec![FakeNode::new("a"), FakeNode::new("b").delays(slow)])
+        .await?;
     let stays = Template::new("stays").annotation(annotation::NEVER_STOP, "true");
     let unready = Template::new("unready").annotation(annotation::NEVER_READY, "true");
     let held = Template::new("held").finalizer("testkit/hold");
@@ -121,8 +187,15 @@ async fn pods_behave_as_their_annotations_say() -> Result<()> {
     };
     wait_until(PATIENCE, "the job has succeeded", async || {
         let pods = pods_of(&client, "shop", "job").await?;
-        let phases: Vec<_> = pods.into_iter().filter_map(|pod| pod.status?.phase).collect();
-        Ok(if phases == ["Succeeded", "Succeeded"] { Ok(()) } else { Err(phases) })
+        let phases: Vec<_> = pods
+            .into_iter()
+            .filter_map(|pod| pod.status?.phase)
+            .collect();
+        Ok(if phases == ["Succeeded", "Succeeded"] {
+            Ok(())
+        } else {
+            Err(phases)
+        })
     })
     .await?;
     wait_until(PATIENCE, "unready runs", async || {
@@ -143,7 +216,13 @@ async fn pods_behave_as_their_annotations_say() -> Result<()> {
         pods.delete(name, &Default::default()).await?;
     }
     wait_until(PATIENCE, "plain and slow are gone", async || {
-        let left: Vec<_> = pods.list(&Default::default()).await?.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
+        let left: Vec<_> = pods
+            .list(&Default::default())
+            .await?
+            .items
+            .into_iter()
+            .filter_map(|pod| pod.metadata.name)
+            .collect();
         let gone = !left.iter().any(|name| name == "plain" || name == "slow");
         Ok(if gone { Ok(()) } else { Err(left) })
     })
@@ -155,7 +234,13 @@ async fn pods_behave_as_their_annotations_say() -> Result<()> {
         })
     })
     .await?;
-    ensure!(pods.get("stays").await?.metadata.deletion_timestamp.is_some());
+    ensure!(
+        pods.get("stays")
+            .await?
+            .metadata
+            .deletion_timestamp
+            .is_some()
+    );
     Ok(())
 }
 
@@ -165,13 +250,30 @@ async fn a_paused_controller_manager_leaves_budgets_behind() -> Result<()> {
     let client = plane.client().await?;
     let _kubelets = plane.kubelets(FakeNode::fleet(2)).await?;
     plane.pause(Component::ControllerManager);
-    let budget = builders::pdb("default", "web", "web", builders::Allows::MinAvailable("50%"));
+    let budget = builders::pdb(
+        "default",
+        "web",
+        "web",
+        builders::Allows::MinAvailable("50%"),
+    );
     apply(&client, &[budget]).await?;
-    let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> = Api::namespaced(client, "default");
-    ensure!(budgets.get("web").await?.status.is_none_or(|status| status.observed_generation.is_none()));
+    let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> =
+        Api::namespaced(client, "default");
+    ensure!(
+        budgets
+            .get("web")
+            .await?
+            .status
+            .is_none_or(|status| status.observed_generation.is_none())
+    );
     plane.resume(Component::ControllerManager);
     wait_until(PATIENCE, "the budget is observed", async || {
-        Ok(budgets.get("web").await?.status.and_then(|status| status.observed_generation).ok_or("not"))
+        Ok(budgets
+            .get("web")
+            .await?
+            .status
+            .and_then(|status| status.observed_generation)
+            .ok_or("not"))
     })
     .await?;
     Ok(())

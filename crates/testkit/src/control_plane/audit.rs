@@ -66,7 +66,9 @@ impl AuditEntry {
 
     /// Whether it was about this resource and subresource (`""` for none).
     pub fn is_about(&self, resource: &str, subresource: &str) -> bool {
-        self.object.as_ref().is_some_and(|object| object.resource == resource && object.subresource == subresource)
+        self.object
+            .as_ref()
+            .is_some_and(|object| object.resource == resource && object.subresource == subresource)
     }
 
     /// Whether the server did as asked.
@@ -143,7 +145,8 @@ pub(super) fn read(path: &Path, from: u64) -> Result<Vec<AuditEntry>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).context("open the audit log"),
     };
-    file.seek(SeekFrom::Start(from)).context("seek in the audit log")?;
+    file.seek(SeekFrom::Start(from))
+        .context("seek in the audit log")?;
     parse(BufReader::new(file))
 }
 
@@ -151,7 +154,8 @@ fn parse(mut reader: impl BufRead) -> Result<Vec<AuditEntry>> {
     let mut entries = Vec::new();
     let mut line = String::new();
     while reader.read_line(&mut line).context("read the audit log")? > 0 && line.ends_with('\n') {
-        let parsed: Line = serde_json::from_str(&line).with_context(|| format!("audit log line {line:?}"))?;
+        let parsed: Line =
+            serde_json::from_str(&line).with_context(|| format!("audit log line {line:?}"))?;
         entries.push(parsed.into());
         line.clear();
     }
@@ -175,7 +179,10 @@ mod tests {
         assert_eq!(entries.len(), 1);
         let entry = &entries[0];
         assert!(entry.is_eviction() && !entry.succeeded() && !entry.is_dry_run());
-        assert_eq!((entry.user.as_str(), entry.impersonated_user.as_deref()), ("admin", Some("alice")));
+        assert_eq!(
+            (entry.user.as_str(), entry.impersonated_user.as_deref()),
+            ("admin", Some("alice"))
+        );
         assert_eq!(entry.code, Some(429));
     }
 }

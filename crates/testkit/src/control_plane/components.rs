@@ -65,7 +65,12 @@ pub(super) fn write_files(dir: &Path, listen: Listen, users: &[User]) -> Result<
     create_private_dir(&dir.join("pki"))?;
     create_private_dir(&dir.join("log"))?;
     let authority = Authority::generate()?;
-    let hosts = ["localhost", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1"];
+    let hosts = [
+        "localhost",
+        "kubernetes.default.svc",
+        "127.0.0.1",
+        "10.96.0.1",
+    ];
     let serving = authority.serving("kube-apiserver", &hosts)?;
     let (private, public) = pki::service_account_keys()?;
     for (name, text) in [
@@ -83,8 +88,16 @@ pub(super) fn write_files(dir: &Path, listen: Listen, users: &[User]) -> Result<
     }
     for (file, user, group) in [
         ("admin.kubeconfig", "admin", Some("system:masters")),
-        ("kubelets.kubeconfig", "testkit:kubelets", Some("system:masters")),
-        ("controller-manager.kubeconfig", "system:kube-controller-manager", None),
+        (
+            "kubelets.kubeconfig",
+            "testkit:kubelets",
+            Some("system:masters"),
+        ),
+        (
+            "controller-manager.kubeconfig",
+            "system:kube-controller-manager",
+            None,
+        ),
         ("scheduler.kubeconfig", "system:kube-scheduler", None),
     ] {
         let Pair { certificate, key } = authority.client(user, group)?;
@@ -94,7 +107,10 @@ pub(super) fn write_files(dir: &Path, listen: Listen, users: &[User]) -> Result<
             "client-certificate": dir.join(format!("pki/{file}.crt")),
             "client-key": dir.join(format!("pki/{file}.key")),
         });
-        write_private(&dir.join(file), &kubeconfig(dir, &listen.server_url(), &user))?;
+        write_private(
+            &dir.join(file),
+            &kubeconfig(dir, &listen.server_url(), &user),
+        )?;
     }
     Ok(())
 }
@@ -113,7 +129,13 @@ pub(super) fn kubeconfig(dir: &Path, server_url: &str, user: &serde_json::Value)
 }
 
 fn token_line(user: &User) -> String {
-    format!("{},{},{},\"{}\"\n", user.token, user.name, user.name, user.groups.join(","))
+    format!(
+        "{},{},{},\"{}\"\n",
+        user.token,
+        user.name,
+        user.name,
+        user.groups.join(",")
+    )
 }
 
 fn scheduler_configuration(dir: &Path) -> String {
@@ -127,19 +149,46 @@ fn scheduler_configuration(dir: &Path) -> String {
 }
 
 /// The command lines, in the order in which to start them.
-pub(super) fn commands(dir: &Path, data: &Path, binaries: &Binaries, listen: Listen, options: &Options) -> Vec<Command> {
+pub(super) fn commands(
+    dir: &Path,
+    data: &Path,
+    binaries: &Binaries,
+    listen: Listen,
+    options: &Options,
+) -> Vec<Command> {
     [
-        (Component::Etcd, etcd_flags(data, listen, options.fsync), &options.etcd_flags),
-        (Component::ApiServer, apiserver_flags(dir, listen), &options.apiserver_flags),
-        (Component::ControllerManager, controller_manager_flags(dir, options), &options.controller_manager_flags),
-        (Component::Scheduler, scheduler_flags(dir), &options.scheduler_flags),
+        (
+            Component::Etcd,
+            etcd_flags(data, listen, options.fsync),
+            &options.etcd_flags,
+        ),
+        (
+            Component::ApiServer,
+            apiserver_flags(dir, listen),
+            &options.apiserver_flags,
+        ),
+        (
+            Component::ControllerManager,
+            controller_manager_flags(dir, options),
+            &options.controller_manager_flags,
+        ),
+        (
+            Component::Scheduler,
+            scheduler_flags(dir),
+            &options.scheduler_flags,
+        ),
     ]
     .into_iter()
     .map(|(component, mut args, further)| {
         args.extend(further.iter().cloned());
         let executable = binaries.path(component.program());
         let log = dir.join("log").join(format!("{}.log", component.program()));
-        Command { component, executable, args, log }
+        Command {
+            component,
+            executable,
+            args,
+            log,
+        }
     })
     .collect()
 }
@@ -203,8 +252,13 @@ fn apiserver_flags(dir: &Path, listen: Listen) -> Vec<String> {
 }
 
 fn controller_manager_flags(dir: &Path, options: &Options) -> Vec<String> {
-    let grace = options.node_monitor_grace.max(std::time::Duration::from_secs(2));
-    let period = (grace / 10).clamp(std::time::Duration::from_millis(500), std::time::Duration::from_secs(5));
+    let grace = options
+        .node_monitor_grace
+        .max(std::time::Duration::from_secs(2));
+    let period = (grace / 10).clamp(
+        std::time::Duration::from_millis(500),
+        std::time::Duration::from_secs(5),
+    );
     let file = |name: &str| dir.join(name).display().to_string();
     let mut flags = vec![
         format!("--kubeconfig={}", file("controller-manager.kubeconfig")),
@@ -214,7 +268,10 @@ fn controller_manager_flags(dir: &Path, options: &Options) -> Vec<String> {
         format!("--cluster-signing-key-file={}", file("pki/ca.key")),
         format!("--node-monitor-grace-period={}ms", grace.as_millis()),
         format!("--node-monitor-period={}ms", period.as_millis()),
-        format!("--controllers={}", options.controllers.as_deref().unwrap_or("*")),
+        format!(
+            "--controllers={}",
+            options.controllers.as_deref().unwrap_or("*")
+        ),
     ];
     flags.extend(
         [

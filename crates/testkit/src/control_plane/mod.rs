@@ -57,7 +57,11 @@ struct Running {
 #[derive(Debug)]
 enum Life {
     /// We do, when dropped. The ports stay reserved for restarts; the lock on `owner` says that we live.
-    Ours { _ports: [Port; 3], owner: Option<File>, guard: Guard },
+    Ours {
+        _ports: [Port; 3],
+        owner: Option<File>,
+        guard: Guard,
+    },
     /// Whoever calls [`ControlPlane::stop`].
     Detached,
     Stopped,
@@ -77,7 +81,9 @@ impl ControlPlane {
     /// Starts one in this folder that outlives us; [`ControlPlane::attach`] finds it again.
     pub async fn start_detached(dir: &Path, options: Options) -> Result<Self> {
         create_private_dir(dir)?;
-        let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("find {}", dir.display()))?;
         let mut started = Self::start_in(&dir, &options, None).await?;
         let ours = std::mem::replace(&mut started.life, Life::Detached);
         if let Life::Ours { mut guard, .. } = ours {
@@ -91,7 +97,11 @@ impl ControlPlane {
         let found = Self::find(dir)?;
         for (component, process) in &mut found.running().processes {
             if process.ended().is_some() {
-                bail!("{} in {} no longer runs", component.program(), dir.display());
+                bail!(
+                    "{} in {} no longer runs",
+                    component.program(),
+                    dir.display()
+                );
             }
         }
         Ok(found)
@@ -104,33 +114,55 @@ impl ControlPlane {
             state.clean_up();
         }
         match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove the state folder"),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("remove the state folder")
+            }
             _ => Ok(found.is_ok()),
         }
     }
 
     fn find(dir: &Path) -> Result<Self> {
-        let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("find {}", dir.display()))?;
         let state = State::load(&dir)?;
-        let kubectl = state.commands.first().context("a control plane without commands")?.executable.with_file_name("kubectl");
-        let processes = state.processes.into_iter().map(|(name, identity)| (name, Process::found(identity))).collect();
+        let kubectl = state
+            .commands
+            .first()
+            .context("a control plane without commands")?
+            .executable
+            .with_file_name("kubectl");
+        let processes = state
+            .processes
+            .into_iter()
+            .map(|(name, identity)| (name, Process::found(identity)))
+            .collect();
         Ok(Self {
             kubeconfig: dir.join("admin.kubeconfig"),
             kubectl,
             data: state.data,
             server_url: state.server_url,
-            running: Mutex::new(Running { commands: state.commands, processes }),
+            running: Mutex::new(Running {
+                commands: state.commands,
+                processes,
+            }),
             life: Life::Detached,
             dir,
         })
     }
 
     async fn start_in(dir: &Path, options: &Options, mut owner: Option<File>) -> Result<Self> {
-        let binaries = tokio::task::spawn_blocking(binaries::ensure).await.context("build the programs")??;
+        let binaries = tokio::task::spawn_blocking(binaries::ensure)
+            .await
+            .context("build the programs")??;
         let mut attempt = 1;
         loop {
             let ports = [ports::reserve()?, ports::reserve()?, ports::reserve()?];
-            let listen = Listen { etcd: ports[0].number, etcd_peer: ports[1].number, apiserver: ports[2].number };
+            let listen = Listen {
+                etcd: ports[0].number,
+                etcd_peer: ports[1].number,
+                apiserver: ports[2].number,
+            };
             components::write_files(dir, listen, &options.users)?;
             let data = state::create_data_dir(dir, options.fsync)?;
             let commands = components::commands(dir, &data, &binaries, listen, options);
@@ -139,8 +171,15 @@ impl ControlPlane {
                 server_url: listen.server_url(),
                 kubeconfig: dir.join("admin.kubeconfig"),
                 kubectl: binaries.path("kubectl"),
-                running: Mutex::new(Running { commands, processes: BTreeMap::new() }),
-                life: Life::Ours { _ports: ports, owner: None, guard: Guard::start(dir, &data)? },
+                running: Mutex::new(Running {
+                    commands,
+                    processes: BTreeMap::new(),
+                }),
+                life: Life::Ours {
+                    _ports: ports,
+                    owner: None,
+                    guard: Guard::start(dir, &data)?,
+                },
                 data,
             };
             match plane.bring_up(options.patience).await {
@@ -150,7 +189,10 @@ impl ControlPlane {
                     }
                     return Ok(plane);
                 }
-                Err(error) if attempt < PORT_ATTEMPTS && format!("{error:#}").contains("address already in use") => {
+                Err(error)
+                    if attempt < PORT_ATTEMPTS
+                        && format!("{error:#}").contains("address already in use") =>
+                {
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -165,9 +207,14 @@ impl ControlPlane {
         self.wait_ready(deadline).await?;
         self.launch(Component::ControllerManager)?;
         self.launch(Component::Scheduler)?;
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(self.client().await?, "default");
+        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
+            Api::namespaced(self.client().await?, "default");
         self.wait(deadline, "the default ServiceAccount exists", async || {
-            accounts.get_opt("default").await?.map(drop).context("it does not")
+            accounts
+                .get_opt("default")
+                .await?
+                .map(drop)
+                .context("it does not")
         })
         .await
     }
@@ -205,7 +252,8 @@ impl ControlPlane {
     /// The configuration behind [`ControlPlane::client`], for a kubeconfig of this control plane.
     pub async fn config(&self, kubeconfig: &Path) -> Result<Config> {
         let kubeconfig = Kubeconfig::read_from(kubeconfig).context("read the kubeconfig")?;
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let mut config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         // By default a refused eviction (429) would be retried inside the call, for minutes.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(30));
@@ -216,10 +264,19 @@ impl ControlPlane {
 
     /// A kubeconfig for whoever has this token: a user of [`Options::users`], or a ServiceAccount.
     pub fn kubeconfig_for_token(&self, token: &str) -> Result<PathBuf> {
-        let short: String = token.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        let path = self.dir.join(format!("token-{}.kubeconfig", &short[short.len().saturating_sub(40)..]));
+        let short: String = token
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .collect();
+        let path = self.dir.join(format!(
+            "token-{}.kubeconfig",
+            &short[short.len().saturating_sub(40)..]
+        ));
         let user = serde_json::json!({"token": token});
-        write_private(&path, &components::kubeconfig(&self.dir, &self.server_url, &user))?;
+        write_private(
+            &path,
+            &components::kubeconfig(&self.dir, &self.server_url, &user),
+        )?;
         Ok(path)
     }
 
@@ -229,11 +286,18 @@ impl ControlPlane {
     }
 
     /// The same with options.
-    pub async fn kubelets_with(&self, nodes: Vec<FakeNode>, options: KubeletOptions) -> Result<Kubelets> {
-        let patience = Duration::from_secs(60) + Duration::from_millis(50) * u32::try_from(nodes.len())?;
+    pub async fn kubelets_with(
+        &self,
+        nodes: Vec<FakeNode>,
+        options: KubeletOptions,
+    ) -> Result<Kubelets> {
+        let patience =
+            Duration::from_secs(60) + Duration::from_millis(50) * u32::try_from(nodes.len())?;
         let config = self.config(&self.dir.join("kubelets.kubeconfig")).await?;
         let kubelets = Kubelets::start(config, nodes, options).await?;
-        kubelets.wait_schedulable(&self.client().await?, patience).await?;
+        kubelets
+            .wait_schedulable(&self.client().await?, patience)
+            .await?;
         Ok(kubelets)
     }
 
@@ -274,7 +338,8 @@ impl ControlPlane {
     pub async fn restart(&self, component: Component) -> Result<()> {
         self.kill(component);
         self.launch(component)?;
-        self.wait_ready(Instant::now() + Duration::from_secs(120)).await
+        self.wait_ready(Instant::now() + Duration::from_secs(120))
+            .await
     }
 
     /// Stops a component from doing anything (SIGSTOP), so that what it keeps up to date lags.
@@ -291,7 +356,13 @@ impl ControlPlane {
     pub fn peak_memory_kib(&self, component: Component) -> Option<u64> {
         let pid = self.running().processes.get(&component)?.identity.pid;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok())
+        status.lines().find_map(|line| {
+            line.strip_prefix("VmHWM:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
     }
 
     /// Kills all components and removes the state, also of a detached control plane.
@@ -312,26 +383,60 @@ impl ControlPlane {
     /// Starts a component and records it before anything else can happen.
     fn launch(&self, component: Component) -> Result<()> {
         let mut running = self.running();
-        let command = running.commands.iter().find(|command| command.component == component).cloned();
-        let Command { executable, args, log, .. } = command.context("no such component")?;
+        let command = running
+            .commands
+            .iter()
+            .find(|command| command.component == component)
+            .cloned();
+        let Command {
+            executable,
+            args,
+            log,
+            ..
+        } = command.context("no such component")?;
         let process = Process::spawn(&executable, &args, &self.dir, &log)?;
         running.processes.insert(component, process);
-        let processes = running.processes.iter().map(|(name, process)| (*name, process.identity.clone())).collect();
-        let (server_url, data, commands) = (self.server_url.clone(), self.data.clone(), running.commands.clone());
-        State { server_url, data, commands, processes }.save(&self.dir)
+        let processes = running
+            .processes
+            .iter()
+            .map(|(name, process)| (*name, process.identity.clone()))
+            .collect();
+        let (server_url, data, commands) = (
+            self.server_url.clone(),
+            self.data.clone(),
+            running.commands.clone(),
+        );
+        State {
+            server_url,
+            data,
+            commands,
+            processes,
+        }
+        .save(&self.dir)
     }
 
     async fn wait_ready(&self, deadline: Instant) -> Result<()> {
         let client = self.client().await?;
         self.wait(deadline, "kube-apiserver is ready", async || {
-            let request = http::Request::get("/readyz").body(Vec::new()).context("a request")?;
-            client.request_text(request).await.map(drop).context("ask /readyz")
+            let request = http::Request::get("/readyz")
+                .body(Vec::new())
+                .context("a request")?;
+            client
+                .request_text(request)
+                .await
+                .map(drop)
+                .context("ask /readyz")
         })
         .await
     }
 
     /// Waits, but not when a component has ended.
-    async fn wait(&self, deadline: Instant, what: &str, mut look: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+    async fn wait(
+        &self,
+        deadline: Instant,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<()>,
+    ) -> Result<()> {
         loop {
             let answer = tokio::time::timeout(Duration::from_secs(5), look()).await;
             let error = match answer {
@@ -341,7 +446,12 @@ impl ControlPlane {
             };
             self.check_running()?;
             if Instant::now() > deadline {
-                let logs = self.running().commands.iter().map(|c| format!("\n--- {}\n{}", c.log.display(), tail(&c.log, 8))).collect::<String>();
+                let logs = self
+                    .running()
+                    .commands
+                    .iter()
+                    .map(|c| format!("\n--- {}\n{}", c.log.display(), tail(&c.log, 8)))
+                    .collect::<String>();
                 bail!("waited in vain until {what}: {error}{logs}");
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -350,11 +460,21 @@ impl ControlPlane {
 
     fn check_running(&self) -> Result<()> {
         let mut running = self.running();
-        let Running { commands, processes } = &mut *running;
+        let Running {
+            commands,
+            processes,
+        } = &mut *running;
         for (component, process) in processes {
             if let Some(end) = process.ended() {
-                let log = commands.iter().find(|c| c.component == *component).map(|c| tail(&c.log, 20));
-                bail!("{} ended ({end}):\n{}", component.program(), log.unwrap_or_default());
+                let log = commands
+                    .iter()
+                    .find(|c| c.component == *component)
+                    .map(|c| tail(&c.log, 20));
+                bail!(
+                    "{} ended ({end}):\n{}",
+                    component.program(),
+                    log.unwrap_or_default()
+                );
             }
         }
         Ok(())
@@ -375,13 +495,19 @@ impl ControlPlane {
         }
         drop(running);
         match life {
-            Life::Ours { owner, mut guard, .. } => {
+            Life::Ours {
+                owner, mut guard, ..
+            } => {
                 guard.finish();
                 // Without the owner's lock this is an attempt that failed; whoever started it keeps the folder.
                 if owner.is_some()
                     && let Some(kept) = state::finish_run(&self.dir, keep)
                 {
-                    let _ = writeln!(std::io::stderr(), "the control plane's logs are in {}/log", kept.display());
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "the control plane's logs are in {}/log",
+                        kept.display()
+                    );
                 }
             }
             Life::Detached | Life::Stopped => {

@@ -55,7 +55,11 @@ pub struct User {
 impl User {
     /// A user without groups whose token is `<name>-token`.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), token: format!("{name}-token"), groups: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            token: format!("{name}-token"),
+            groups: Vec::new(),
+        }
     }
 
     /// The same user in one more group.

@@ -35,8 +35,15 @@ impl State {
 
     /// Replaces both files whole, so that a reader never sees half of one.
     pub(super) fn save(&self, dir: &Path) -> Result<()> {
-        let pids: String = self.processes.values().map(|p| format!("{} {}\n", p.pid, p.started)).collect();
-        for (name, text) in [("pids", pids), ("control-plane.json", serde_json::to_string_pretty(self)?)] {
+        let pids: String = self
+            .processes
+            .values()
+            .map(|p| format!("{} {}\n", p.pid, p.started))
+            .collect();
+        for (name, text) in [
+            ("pids", pids),
+            ("control-plane.json", serde_json::to_string_pretty(self)?),
+        ] {
             let next = dir.join(format!("{name}.next"));
             write_private(&next, &text)?;
             fs::rename(&next, dir.join(name)).with_context(|| format!("replace {name}"))?;
@@ -64,14 +71,19 @@ pub(super) fn create_run() -> Result<(PathBuf, File)> {
     create_private_dir(&runs)?;
     let _guard = lock(&runs.join("lock"))?;
     sweep(&runs);
-    let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&runs).context("create a state folder")?.keep();
+    let dir = tempfile::Builder::new()
+        .prefix("run-")
+        .tempdir_in(&runs)
+        .context("create a state folder")?
+        .keep();
     let owner = lock(&dir.join("owner"))?;
     Ok((dir, owner))
 }
 
 fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
-    file.lock().with_context(|| format!("lock {}", path.display()))?;
+    file.lock()
+        .with_context(|| format!("lock {}", path.display()))?;
     Ok(file)
 }
 
@@ -90,7 +102,10 @@ fn sweep(runs: &Path) {
             }
             let _ = fs::remove_dir_all(&dir);
         } else if name.starts_with("failed-") {
-            let age = entry.metadata().and_then(|meta| meta.modified()).map(|at| SystemTime::now().duration_since(at));
+            let age = entry
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .map(|at| SystemTime::now().duration_since(at));
             if age.is_ok_and(|age| age.is_ok_and(|age| age > KEEP_FAILED)) {
                 let _ = fs::remove_dir_all(&dir);
             }
@@ -101,7 +116,10 @@ fn sweep(runs: &Path) {
 /// Ends a run's folder: removes it, or keeps its logs under another name and returns where.
 pub(super) fn finish_run(dir: &Path, keep: bool) -> Option<PathBuf> {
     if keep {
-        let name = dir.file_name()?.to_string_lossy().replace("run-", "failed-");
+        let name = dir
+            .file_name()?
+            .to_string_lossy()
+            .replace("run-", "failed-");
         let kept = dir.with_file_name(name);
         if fs::rename(dir, &kept).is_ok() {
             return Some(kept);
@@ -119,7 +137,10 @@ pub(super) fn create_data_dir(dir: &Path, fsync: bool) -> Result<PathBuf> {
         create_private_dir(&data)?;
         return Ok(data);
     }
-    let data = tempfile::Builder::new().prefix("refloat-etcd-").tempdir_in(memory).context("create a data folder")?;
+    let data = tempfile::Builder::new()
+        .prefix("refloat-etcd-")
+        .tempdir_in(memory)
+        .context("create a data folder")?;
     Ok(data.keep())
 }
 

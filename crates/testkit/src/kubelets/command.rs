@@ -8,11 +8,23 @@ use super::pod::{Phase, Pod};
 
 pub(super) enum Command {
     /// Play these nodes, too; answers with the objects to register.
-    AddNodes { nodes: Vec<FakeNode>, done: oneshot::Sender<Vec<(String, Value)>> },
+    AddNodes {
+        nodes: Vec<FakeNode>,
+        done: oneshot::Sender<Vec<(String, Value)>>,
+    },
     /// Answers whether there is such a node.
-    Node { name: String, change: NodeChange, done: oneshot::Sender<bool> },
+    Node {
+        name: String,
+        change: NodeChange,
+        done: oneshot::Sender<bool>,
+    },
     /// Answers whether there is such a pod.
-    Pod { namespace: String, name: String, change: PodChange, done: oneshot::Sender<bool> },
+    Pod {
+        namespace: String,
+        name: String,
+        change: PodChange,
+        done: oneshot::Sender<bool>,
+    },
     /// Answers how many pods there are.
     Pods { done: oneshot::Sender<usize> },
 }

@@ -82,7 +82,11 @@ impl std::fmt::Debug for WriterHandle {
 impl Kubelets {
     /// Registers these nodes and plays them. [`ControlPlane::kubelets`](crate::ControlPlane::kubelets) does this with
     /// a user of their own, which keeps them out of the audit log.
-    pub async fn start(config: Config, nodes: Vec<FakeNode>, options: KubeletOptions) -> Result<Self> {
+    pub async fn start(
+        config: Config,
+        nodes: Vec<FakeNode>,
+        options: KubeletOptions,
+    ) -> Result<Self> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (commands, receiver) = mpsc::unbounded_channel();
         let (started, start) = oneshot::channel();
@@ -97,13 +101,21 @@ impl Kubelets {
             }
         };
         // The client belongs to the runtime it is built in, so it is built in ours.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("build a runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("build a runtime")?;
         std::thread::Builder::new()
             .name("kubelets".to_owned())
             .spawn(move || runtime.block_on(work))
             .context("start the kubelets' thread")?;
         let (runtime, writer) = start.await.context("the kubelets' thread ended")??;
-        let kubelets = Self { commands, runtime, writer: WriterHandle(writer), names: std::sync::Mutex::default() };
+        let kubelets = Self {
+            commands,
+            runtime,
+            writer: WriterHandle(writer),
+            names: std::sync::Mutex::default(),
+        };
         kubelets.add_nodes(nodes).await?;
         Ok(kubelets)
     }
@@ -115,9 +127,15 @@ impl Kubelets {
         }
         let objects = self.ask(|done| Command::AddNodes { nodes, done }).await?;
         let registrations = objects.into_iter().map(|(name, object)| {
-            self.runtime.spawn(register(self.writer.0.clone(), self.commands.clone(), name, object))
+            self.runtime.spawn(register(
+                self.writer.0.clone(),
+                self.commands.clone(),
+                name,
+                object,
+            ))
         });
-        let mut registrations = futures::stream::iter(registrations).buffer_unordered(REGISTRATIONS);
+        let mut registrations =
+            futures::stream::iter(registrations).buffer_unordered(REGISTRATIONS);
         while let Some(registration) = registrations.next().await {
             registration.context("register nodes")??;
         }
@@ -126,7 +144,11 @@ impl Kubelets {
 
     /// Waits until every node is Ready and the scheduler may use it (but for the taints it was made with).
     pub async fn wait_schedulable(&self, client: &Client, patience: Duration) -> Result<()> {
-        let names = self.names.lock().map(|names| names.clone()).unwrap_or_default();
+        let names = self
+            .names
+            .lock()
+            .map(|names| names.clone())
+            .unwrap_or_default();
         let api: Api<core::Node> = Api::all(client.clone());
         // Listing thousands of nodes is work for the server that the nodes wait for.
         let pause = Duration::from_micros(200) * u32::try_from(names.len())?;
@@ -134,9 +156,16 @@ impl Kubelets {
             tokio::time::sleep(pause).await;
             let list = api.list(&Default::default()).await?;
             let usable = list.items.iter().filter(|node| is_schedulable(node));
-            let usable: BTreeSet<&String> = usable.filter_map(|node| node.metadata.name.as_ref()).collect();
-            let missing: Vec<&String> = names.iter().filter(|name| !usable.contains(name)).collect();
-            Ok(if missing.is_empty() { Ok(()) } else { Err(format!("{} not, such as {}", missing.len(), missing[0])) })
+            let usable: BTreeSet<&String> = usable
+                .filter_map(|node| node.metadata.name.as_ref())
+                .collect();
+            let missing: Vec<&String> =
+                names.iter().filter(|name| !usable.contains(name)).collect();
+            Ok(if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{} not, such as {}", missing.len(), missing[0]))
+            })
         })
         .await
     }
@@ -168,22 +197,26 @@ impl Kubelets {
 
     /// The node reports this condition from now on.
     pub async fn set_condition(&self, name: &str, condition: NodeCondition) -> Result<()> {
-        self.change_node(name, NodeChange::Condition(condition)).await
+        self.change_node(name, NodeChange::Condition(condition))
+            .await
     }
 
     /// Makes a pod Ready or not, whatever its annotations say.
     pub async fn set_ready(&self, namespace: &str, name: &str, ready: bool) -> Result<()> {
-        self.change_pod(namespace, name, PodChange::Ready(Some(ready))).await
+        self.change_pod(namespace, name, PodChange::Ready(Some(ready)))
+            .await
     }
 
     /// The pod is Ready or not as its annotations say, again.
     pub async fn unset_ready(&self, namespace: &str, name: &str) -> Result<()> {
-        self.change_pod(namespace, name, PodChange::Ready(None)).await
+        self.change_pod(namespace, name, PodChange::Ready(None))
+            .await
     }
 
     /// The pod's containers end: Succeeded or Failed.
     pub async fn finish_pod(&self, namespace: &str, name: &str, succeeded: bool) -> Result<()> {
-        self.change_pod(namespace, name, PodChange::End { succeeded }).await
+        self.change_pod(namespace, name, PodChange::End { succeeded })
+            .await
     }
 
     /// How many pods the nodes have.
@@ -192,8 +225,18 @@ impl Kubelets {
     }
 
     async fn change_node(&self, name: &str, change: NodeChange) -> Result<()> {
-        let known = self.ask(|done| Command::Node { name: name.to_owned(), change, done }).await?;
-        if known { Ok(()) } else { bail!("no fake node {name}") }
+        let known = self
+            .ask(|done| Command::Node {
+                name: name.to_owned(),
+                change,
+                done,
+            })
+            .await?;
+        if known {
+            Ok(())
+        } else {
+            bail!("no fake node {name}")
+        }
     }
 
     /// The watch may be a moment behind a pod that was just bound, so this waits for it.
@@ -202,7 +245,15 @@ impl Kubelets {
         loop {
             let (namespace, name) = (namespace.to_owned(), name.to_owned());
             let place = format!("{namespace}/{name}");
-            if self.ask(|done| Command::Pod { namespace, name, change, done }).await? {
+            if self
+                .ask(|done| Command::Pod {
+                    namespace,
+                    name,
+                    change,
+                    done,
+                })
+                .await?
+            {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -230,18 +281,40 @@ async fn register(
     let (uid, existed) = loop {
         match writer.register(&name, &object).await {
             Ok(answer) => break answer,
-            Err(error) if Instant::now() > deadline => return Err(error).context(format!("register node {name}")),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).context(format!("register node {name}"));
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     };
     let (done, answer) = oneshot::channel();
-    commands.send(Command::Node { name, change: NodeChange::Registered { uid, existed }, done }).ok().context(ENDED)?;
+    commands
+        .send(Command::Node {
+            name,
+            change: NodeChange::Registered { uid, existed },
+            done,
+        })
+        .ok()
+        .context(ENDED)?;
     answer.await.map(drop).context(ENDED)
 }
 
-fn is_schedulable(node: &core::Node) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.clone().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    ready && !taints.clone().any(|taint| taint.key == "node.kubernetes.io/not-ready" || taint.key == "node.kubernetes.io/unreachable")
+/// Whether a node is Ready and without the taints of one that is not. Cordons and other taints are not looked at.
+pub fn is_schedulable(node: &core::Node) -> bool {
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions
+        .clone()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let taints = node
+        .spec
+        .iter()
+        .flat_map(|spec| spec.taints.iter().flatten());
+    ready
+        && !taints.clone().any(|taint| {
+            taint.key == "node.kubernetes.io/not-ready"
+                || taint.key == "node.kubernetes.io/unreachable"
+        })
 }

@@ -34,7 +34,12 @@ impl NodeCondition {
     /// A condition.
     pub fn new(kind: &str, status: &str, reason: &str, message: &str) -> Self {
         let own = str::to_owned;
-        Self { kind: own(kind), status: own(status), reason: own(reason), message: own(message) }
+        Self {
+            kind: own(kind),
+            status: own(status),
+            reason: own(reason),
+            message: own(message),
+        }
     }
 }
 
@@ -80,7 +85,9 @@ impl FakeNode {
     /// `count` nodes `node-0000` and so on, dealt to the zones `zone-a`, `zone-b` and `zone-c`.
     pub fn fleet(count: usize) -> Vec<Self> {
         let zones = ["zone-a", "zone-b", "zone-c"];
-        (0..count).map(|i| Self::new(&format!("node-{i:04}")).zone(zones[i % zones.len()])).collect()
+        (0..count)
+            .map(|i| Self::new(&format!("node-{i:04}")).zone(zones[i % zones.len()]))
+            .collect()
     }
 
     /// The node's name.
@@ -117,7 +124,8 @@ impl FakeNode {
     /// Adds a taint.
     #[must_use]
     pub fn taint(mut self, key: &str, value: &str, effect: &str) -> Self {
-        self.taints.push(json!({"key": key, "value": value, "effect": effect}));
+        self.taints
+            .push(json!({"key": key, "value": value, "effect": effect}));
         self
     }
 
@@ -171,17 +179,40 @@ impl Node {
     pub(super) fn new(fake: FakeNode, index: usize) -> Self {
         let now = Timestamp::now();
         let conditions = [
-            NodeCondition::new("Ready", "True", "KubeletReady", "fake kubelet is posting ready status"),
-            NodeCondition::new("MemoryPressure", "False", "KubeletHasSufficientMemory", "enough memory"),
-            NodeCondition::new("DiskPressure", "False", "KubeletHasNoDiskPressure", "enough disk"),
-            NodeCondition::new("PIDPressure", "False", "KubeletHasSufficientPID", "enough PIDs"),
+            NodeCondition::new(
+                "Ready",
+                "True",
+                "KubeletReady",
+                "fake kubelet is posting ready status",
+            ),
+            NodeCondition::new(
+                "MemoryPressure",
+                "False",
+                "KubeletHasSufficientMemory",
+                "enough memory",
+            ),
+            NodeCondition::new(
+                "DiskPressure",
+                "False",
+                "KubeletHasNoDiskPressure",
+                "enough disk",
+            ),
+            NodeCondition::new(
+                "PIDPressure",
+                "False",
+                "KubeletHasSufficientPID",
+                "enough PIDs",
+            ),
         ];
         Self {
             fake,
             index,
             uid: String::new(),
             boots: 1,
-            conditions: conditions.into_iter().map(|condition| (condition.kind.clone(), (condition, now))).collect(),
+            conditions: conditions
+                .into_iter()
+                .map(|condition| (condition.kind.clone(), (condition, now)))
+                .collect(),
             dead: false,
             stuck: false,
             status_stale: false,
@@ -197,7 +228,8 @@ impl Node {
             Some((old, since)) if old.status == condition.status => *since,
             _ => Timestamp::now(),
         };
-        self.conditions.insert(condition.kind.clone(), (condition, since));
+        self.conditions
+            .insert(condition.kind.clone(), (condition, since));
         self.status_stale = true;
     }
 

@@ -69,8 +69,17 @@ pub(super) struct Behaviour {
 
 impl Behaviour {
     pub(super) fn of(meta: &ObjectMeta, defaults: Delays) -> Self {
-        let text = |key: &str| meta.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
-        let millis = |key: &str| text(key).and_then(|value| value.parse().ok()).map(Duration::from_millis);
+        let text = |key: &str| {
+            meta.annotations
+                .as_ref()
+                .and_then(|all| all.get(key))
+                .map(String::as_str)
+        };
+        let millis = |key: &str| {
+            text(key)
+                .and_then(|value| value.parse().ok())
+                .map(Duration::from_millis)
+        };
         Self {
             delays: Delays {
                 start: millis(annotation::START_MS).unwrap_or(defaults.start),
@@ -127,10 +136,14 @@ pub(super) struct Pod {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Running, and Ready if so.
-    Run { ready: bool },
+    Run {
+        ready: bool,
+    },
     SetReady(bool),
     /// Succeeded or Failed.
-    Finish { succeeded: bool },
+    Finish {
+        succeeded: bool,
+    },
     /// The last word: delete without grace.
     Remove,
 }
@@ -170,7 +183,12 @@ impl Pod {
         self.behaviour = Behaviour::of(&wire.metadata, defaults);
         self.finalizers = wire.metadata.finalizers.is_some_and(|all| !all.is_empty());
         if wire.metadata.deletion_timestamp.is_some() {
-            let grace = wire.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0).unsigned_abs();
+            let grace = wire
+                .metadata
+                .deletion_grace_period_seconds
+                .unwrap_or(0)
+                .max(0)
+                .unsigned_abs();
             let since = self.deleted.map_or(now, |(since, _)| since);
             self.deleted = Some((since, Duration::from_secs(grace)));
         }
@@ -178,7 +196,10 @@ impl Pod {
         let status = wire.status.unwrap_or_default();
         self.has_ip = status.pod_ip.is_some();
         self.start_time = status.start_time;
-        self.ready = status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True");
+        self.ready = status
+            .conditions
+            .iter()
+            .any(|condition| condition.kind == "Ready" && condition.status == "True");
         self.phase = match status.phase.as_str() {
             "Running" => Phase::Running,
             "Succeeded" | "Failed" => Phase::Finished,
@@ -195,11 +216,19 @@ impl Pod {
             return None;
         }
         let (at, action) = self.wanted()?;
-        Some((self.not_before.map_or(at, |earliest| at.max(earliest)), action))
+        Some((
+            self.not_before.map_or(at, |earliest| at.max(earliest)),
+            action,
+        ))
     }
 
     fn wanted(&self) -> Option<(Instant, Action)> {
-        let Behaviour { delays, complete, never_stop, never_ready } = self.behaviour;
+        let Behaviour {
+            delays,
+            complete,
+            never_stop,
+            never_ready,
+        } = self.behaviour;
         if let Some((since, grace)) = self.deleted {
             let at = since + delays.stop.min(grace);
             // A finalizer keeps the object visible: its phase must tell that nothing runs any more.
@@ -216,12 +245,16 @@ impl Pod {
             (Phase::Pending | Phase::Running, None) => {}
         }
         let Some(started) = self.started.filter(|_| self.phase == Phase::Running) else {
-            let ready = self.forced_ready.unwrap_or(!never_ready && delays.ready.is_zero());
+            let ready = self
+                .forced_ready
+                .unwrap_or(!never_ready && delays.ready.is_zero());
             return Some((self.bound + delays.start, Action::Run { ready }));
         };
         let ready = match self.forced_ready {
             Some(forced) => (forced != self.ready).then_some((started, Action::SetReady(forced))),
-            None if !self.ready && !never_ready => Some((started + delays.ready, Action::SetReady(true))),
+            None if !self.ready && !never_ready => {
+                Some((started + delays.ready, Action::SetReady(true)))
+            }
             None => None,
         };
         let finish = complete.map(|after| (started + after, Action::Finish { succeeded: true }));
@@ -237,7 +270,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn wire(annotations: Value, deletion: Option<i64>, finalizers: Value, phase: &str, ready: bool) -> WirePod {
+    fn wire(
+        annotations: Value,
+        deletion: Option<i64>,
+        finalizers: Value,
+        phase: &str,
+        ready: bool,
+    ) -> WirePod {
         serde_json::from_value(json!({
             "metadata": {
                 "name": "p", "namespace": "a", "uid": "u", "annotations": annotations, "finalizers": finalizers,
@@ -258,55 +297,115 @@ mod tests {
 
     #[test]
     fn a_pod_without_delays_runs_and_is_ready_at_once() {
-        let (now, action) = next(wire(json!({}), None, json!([]), "Pending", false), Delays::default());
+        let (now, action) = next(
+            wire(json!({}), None, json!([]), "Pending", false),
+            Delays::default(),
+        );
         assert_eq!(action, Some((now, Action::Run { ready: true })));
     }
 
     #[test]
     fn the_annotations_win_over_the_node() {
-        let delays = Delays { start: SECOND, ready: SECOND, stop: SECOND };
+        let delays = Delays {
+            start: SECOND,
+            ready: SECOND,
+            stop: SECOND,
+        };
         let annotations = json!({"testkit/start-ms": "5", "testkit/ready-ms": "7"});
-        let (now, action) = next(wire(annotations.clone(), None, json!([]), "Pending", false), delays);
-        assert_eq!(action, Some((now + Duration::from_millis(5), Action::Run { ready: false })));
+        let (now, action) = next(
+            wire(annotations.clone(), None, json!([]), "Pending", false),
+            delays,
+        );
+        assert_eq!(
+            action,
+            Some((now + Duration::from_millis(5), Action::Run { ready: false }))
+        );
         let (now, action) = next(wire(annotations, None, json!([]), "Running", false), delays);
-        assert_eq!(action, Some((now + Duration::from_millis(7), Action::SetReady(true))));
+        assert_eq!(
+            action,
+            Some((now + Duration::from_millis(7), Action::SetReady(true)))
+        );
     }
 
     #[test]
     fn a_stop_takes_no_longer_than_the_grace_period() {
-        let delays = Delays { stop: 10 * SECOND, ..Delays::default() };
+        let delays = Delays {
+            stop: 10 * SECOND,
+            ..Delays::default()
+        };
         let (now, action) = next(wire(json!({}), Some(3), json!([]), "Running", true), delays);
         assert_eq!(action, Some((now + 3 * SECOND, Action::Remove)));
-        let (now, action) = next(wire(json!({}), Some(30), json!([]), "Running", true), delays);
+        let (now, action) = next(
+            wire(json!({}), Some(30), json!([]), "Running", true),
+            delays,
+        );
         assert_eq!(action, Some((now + 10 * SECOND, Action::Remove)));
     }
 
     #[test]
     fn a_pod_that_never_stops_is_left() {
-        let (_, action) = next(wire(json!({"testkit/never-stop": "true"}), Some(0), json!([]), "Running", true), Delays::default());
+        let (_, action) = next(
+            wire(
+                json!({"testkit/never-stop": "true"}),
+                Some(0),
+                json!([]),
+                "Running",
+                true,
+            ),
+            Delays::default(),
+        );
         assert_eq!(action, None);
     }
 
     #[test]
     fn a_finalizer_shows_the_end_before_the_removal() {
-        let (_, action) = next(wire(json!({}), Some(0), json!(["x/y"]), "Running", true), Delays::default());
+        let (_, action) = next(
+            wire(json!({}), Some(0), json!(["x/y"]), "Running", true),
+            Delays::default(),
+        );
         assert_eq!(action.unwrap().1, Action::Finish { succeeded: true });
-        let (_, action) = next(wire(json!({}), Some(0), json!(["x/y"]), "Succeeded", false), Delays::default());
+        let (_, action) = next(
+            wire(json!({}), Some(0), json!(["x/y"]), "Succeeded", false),
+            Delays::default(),
+        );
         assert_eq!(action.unwrap().1, Action::Remove);
     }
 
     #[test]
     fn a_ready_pod_rests_until_its_job_is_done() {
-        let (_, action) = next(wire(json!({}), None, json!([]), "Running", true), Delays::default());
+        let (_, action) = next(
+            wire(json!({}), None, json!([]), "Running", true),
+            Delays::default(),
+        );
         assert_eq!(action, None);
-        let (now, action) = next(wire(json!({"testkit/complete-ms": "9"}), None, json!([]), "Running", true), Delays::default());
-        assert_eq!(action, Some((now + Duration::from_millis(9), Action::Finish { succeeded: true })));
+        let (now, action) = next(
+            wire(
+                json!({"testkit/complete-ms": "9"}),
+                None,
+                json!([]),
+                "Running",
+                true,
+            ),
+            Delays::default(),
+        );
+        assert_eq!(
+            action,
+            Some((
+                now + Duration::from_millis(9),
+                Action::Finish { succeeded: true }
+            ))
+        );
     }
 
     #[test]
     fn dead_and_stuck_nodes_do_nothing() {
         let mut node = Node::new(FakeNode::new("n"), 0);
-        let pod = Pod::new(wire(json!({}), None, json!([]), "Pending", false), Delays::default(), Instant::now()).unwrap();
+        let pod = Pod::new(
+            wire(json!({}), None, json!([]), "Pending", false),
+            Delays::default(),
+            Instant::now(),
+        )
+        .unwrap();
         assert!(pod.next(&node).is_some());
         node.stuck = true;
         assert_eq!(pod.next(&node), None);

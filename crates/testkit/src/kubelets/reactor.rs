@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use futures::stream::BoxStream;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::WatchStreamExt;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::KubeletOptions;
@@ -34,8 +34,16 @@ enum Due {
 
 /// A write that has ended.
 enum Written {
-    Pod { uid: String, action: Action, outcome: Outcome },
-    Heartbeat { node: String, status: bool, outcome: Outcome },
+    Pod {
+        uid: String,
+        action: Action,
+        outcome: Outcome,
+    },
+    Heartbeat {
+        node: String,
+        status: bool,
+        outcome: Outcome,
+    },
 }
 
 /// Between two attempts to watch: an API server that comes back is seen at once.
@@ -93,7 +101,9 @@ impl Reactor {
     /// Runs until nobody can send commands any more.
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let config = watcher::Config::default().streaming_lists();
-        let mut nodes = watcher(self.writer.all_nodes(), config).backoff(Steady).boxed();
+        let mut nodes = watcher(self.writer.all_nodes(), config)
+            .backoff(Steady)
+            .boxed();
         let mut pods = self.watch_pods();
         loop {
             if std::mem::take(&mut self.relist) {
@@ -124,8 +134,12 @@ impl Reactor {
     }
 
     fn watch_pods(&self) -> BoxStream<'static, watcher::Result<Event<WirePod>>> {
-        let bound = watcher::Config::default().streaming_lists().fields("spec.nodeName!=");
-        watcher(self.writer.all_pods(), bound).backoff(Steady).boxed()
+        let bound = watcher::Config::default()
+            .streaming_lists()
+            .fields("spec.nodeName!=");
+        watcher(self.writer.all_pods(), bound)
+            .backoff(Steady)
+            .boxed()
     }
 
     /// Handles the timers that are due.
@@ -136,21 +150,28 @@ impl Reactor {
         {
             match self.timers.pop() {
                 Some(Reverse((_, Due::Pod(uid)))) => self.consider(&uid),
-                Some(Reverse((at, Due::Heartbeat(name)))) => {
-                    // An older timer's turn has been overtaken by a beat in between.
-                    if self.nodes.get(&name).is_some_and(|node| node.beat_at == Some(at)) {
-                        self.beats_waiting.push_back(name);
-                    }
+                // An older timer's turn has been overtaken by a beat in between.
+                Some(Reverse((at, Due::Heartbeat(name))))
+                    if self
+                        .nodes
+                        .get(&name)
+                        .is_some_and(|node| node.beat_at == Some(at)) =>
+                {
+                    self.beats_waiting.push_back(name);
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
     }
 
     /// Sees what a pod needs: queues it when that is due, sets a timer when it will be.
     fn consider(&mut self, uid: &str) {
-        let Some(pod) = self.pods.get(uid) else { return };
-        let Some(node) = self.nodes.get(&pod.node) else { return };
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
+        let Some(node) = self.nodes.get(&pod.node) else {
+            return;
+        };
         match pod.next(node) {
             Some((at, _)) if at <= Instant::now() => self.pods_waiting.push_back(uid.to_owned()),
             Some((at, _)) => self.timers.push(Reverse((at, Due::Pod(uid.to_owned())))),
@@ -173,32 +194,75 @@ impl Reactor {
 
     /// Starts a pod's write, if it is still what is needed.
     fn write_pod(&mut self, uid: String) {
-        let Some(pod) = self.pods.get_mut(&uid) else { return };
-        let Some(node) = self.nodes.get(&pod.node) else { return };
-        let Some((_, action)) = pod.next(node).filter(|(at, _)| *at <= Instant::now()) else { return };
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
+        };
+        let Some(node) = self.nodes.get(&pod.node) else {
+            return;
+        };
+        let Some((_, action)) = pod.next(node).filter(|(at, _)| *at <= Instant::now()) else {
+            return;
+        };
         pod.busy = true;
         self.pod_writes += 1;
         let write = self.writer.pod(pod, action);
-        self.writes.push(async move { Written::Pod { uid, action, outcome: write.await } }.boxed());
+        self.writes.push(
+            async move {
+                Written::Pod {
+                    uid,
+                    action,
+                    outcome: write.await,
+                }
+            }
+            .boxed(),
+        );
     }
 
     fn write_heartbeat(&mut self, name: String) {
-        let Some(node) = self.nodes.get_mut(&name).filter(|node| node.beats() && !node.beating) else { return };
-        let status = node.status_stale || node.last_status.is_none_or(|at| at.elapsed() >= self.options.status_interval);
+        let Some(node) = self
+            .nodes
+            .get_mut(&name)
+            .filter(|node| node.beats() && !node.beating)
+        else {
+            return;
+        };
+        let status = node.status_stale
+            || node
+                .last_status
+                .is_none_or(|at| at.elapsed() >= self.options.status_interval);
         node.beating = true;
         node.status_stale = false;
         self.beats += 1;
         let seconds = i32::try_from(self.options.lease_duration.as_secs()).unwrap_or(i32::MAX);
         let write = self.writer.heartbeat(node, seconds, status);
-        self.writes.push(async move { Written::Heartbeat { node: name, status, outcome: write.await } }.boxed());
+        self.writes.push(
+            async move {
+                Written::Heartbeat {
+                    node: name,
+                    status,
+                    outcome: write.await,
+                }
+            }
+            .boxed(),
+        );
     }
 
     fn written(&mut self, written: Written) {
         match written {
-            Written::Pod { uid, action, outcome } => self.pod_written(&uid, action, outcome),
-            Written::Heartbeat { node: name, status, outcome } => {
+            Written::Pod {
+                uid,
+                action,
+                outcome,
+            } => self.pod_written(&uid, action, outcome),
+            Written::Heartbeat {
+                node: name,
+                status,
+                outcome,
+            } => {
                 self.beats -= 1;
-                let Some(node) = self.nodes.get_mut(&name) else { return };
+                let Some(node) = self.nodes.get_mut(&name) else {
+                    return;
+                };
                 node.beating = false;
                 let failed = match outcome {
                     Outcome::Done => false,
@@ -215,7 +279,9 @@ impl Reactor {
                 let pause = match (failed, node.status_stale) {
                     (true, _) => Duration::from_millis(500),
                     (false, true) => Duration::ZERO,
-                    (false, false) if node.beat_at.is_none() => self.options.lease_interval.mul_f64(node.spread()),
+                    (false, false) if node.beat_at.is_none() => {
+                        self.options.lease_interval.mul_f64(node.spread())
+                    }
                     (false, false) => self.options.lease_interval,
                 };
                 if node.beats() {
@@ -229,7 +295,9 @@ impl Reactor {
 
     fn pod_written(&mut self, uid: &str, action: Action, outcome: Outcome) {
         self.pod_writes -= 1;
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         pod.busy = false;
         match outcome {
             Outcome::Done => {
@@ -274,9 +342,18 @@ impl Reactor {
     }
 
     fn pod_applied(&mut self, wire: WirePod) {
-        let Some(node) = wire.spec.node_name.as_ref().and_then(|name| self.nodes.get(name)) else { return };
+        let Some(node) = wire
+            .spec
+            .node_name
+            .as_ref()
+            .and_then(|name| self.nodes.get(name))
+        else {
+            return;
+        };
         let (defaults, now) = (node.fake.delays, Instant::now());
-        let Some(uid) = wire.metadata.uid.clone() else { return };
+        let Some(uid) = wire.metadata.uid.clone() else {
+            return;
+        };
         if let Some(pod) = self.pods.get_mut(&uid) {
             pod.observe(wire, defaults, now);
             pod.generation = self.generation;
@@ -288,8 +365,17 @@ impl Reactor {
     }
 
     fn node_event(&mut self, event: Event<WireNode>) {
-        let (Event::InitApply(wire) | Event::Apply(wire)) = event else { return };
-        let Some(node) = wire.metadata.name.as_ref().and_then(|name| self.nodes.get_mut(name)) else { return };
+        let (Event::InitApply(wire) | Event::Apply(wire)) = event else {
+            return;
+        };
+        let Some(node) = wire
+            .metadata
+            .name
+            .as_ref()
+            .and_then(|name| self.nodes.get_mut(name))
+        else {
+            return;
+        };
         for condition in wire.status.unwrap_or_default().conditions {
             // Somebody else's word; the next heartbeat puts it right, as a kubelet's does.
             node.observe_condition(&condition.kind, &condition.status);
@@ -305,17 +391,27 @@ impl Reactor {
                     self.nodes.insert(node.fake.name.clone(), node);
                 }
                 self.relist = true;
-                let registrations = self.nodes.values().filter(|node| node.uid.is_empty()).map(|node| {
-                    (node.fake.name.clone(), node.object(Timestamp::now()))
-                });
+                let registrations = self
+                    .nodes
+                    .values()
+                    .filter(|node| node.uid.is_empty())
+                    .map(|node| (node.fake.name.clone(), node.object(Timestamp::now())));
                 let _ = done.send(registrations.collect());
             }
             Command::Node { name, change, done } => {
-                let known = self.nodes.get_mut(&name).map(|node| change.apply(node)).is_some();
+                let known = self
+                    .nodes
+                    .get_mut(&name)
+                    .map(|node| change.apply(node))
+                    .is_some();
                 if known {
                     self.beats_waiting.push_back(name.clone());
-                    let pods: Vec<String> =
-                        self.pods.iter().filter(|(_, pod)| pod.node == name).map(|(uid, _)| uid.clone()).collect();
+                    let pods: Vec<String> = self
+                        .pods
+                        .iter()
+                        .filter(|(_, pod)| pod.node == name)
+                        .map(|(uid, _)| uid.clone())
+                        .collect();
                     for uid in pods {
                         if let Some(pod) = self.pods.get_mut(&uid) {
                             change.apply_to_pod(pod);
@@ -325,11 +421,18 @@ impl Reactor {
                 }
                 let _ = done.send(known);
             }
-            Command::Pod { namespace, name, change, done } => {
+            Command::Pod {
+                namespace,
+                name,
+                change,
+                done,
+            } => {
                 let found: Vec<String> = self
                     .pods
                     .iter()
-                    .filter(|(_, pod)| pod.namespace == namespace && pod.name == name && !pod.released)
+                    .filter(|(_, pod)| {
+                        pod.namespace == namespace && pod.name == name && !pod.released
+                    })
                     .map(|(uid, _)| uid.clone())
                     .collect();
                 for uid in &found {

@@ -1,0 +1,345 @@
+//! `cargo xtask test`: every tier of tests, in order of what they take.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::tidy::{self, LAYERS};
+use crate::{output, prove, run};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only these tiers: style, pure, control-plane
+    #[arg(value_parser = ["style", "pure", "control-plane"])]
+    tiers: Vec<String>,
+}
+
+/// Programs that the build needs, and the Debian packages that have them.
+const NEEDS: &[(&str, &[&str])] = &[
+    ("cc", &["gcc", "libc6-dev"]),
+    ("git", &["git"]),
+    ("sh", &["dash"]),
+];
+
+/// What the tests said.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Count {
+    passed: usize,
+    failed: usize,
+}
+
+impl Count {
+    /// Takes in a line: the sum of a test program, or the verdict of a proof.
+    fn see(&mut self, line: &str) {
+        let Some(rest) = line.trim().strip_prefix("test result: ") else {
+            return;
+        };
+        let number = |word: &str| {
+            let part = rest
+                .split([';', '.'])
+                .find(|part| part.trim().ends_with(word))?;
+            part.trim().split(' ').next()?.parse::<usize>().ok()
+        };
+        self.passed += number(" passed").unwrap_or(0);
+        self.failed += number(" failed").unwrap_or(0);
+    }
+}
+
+/// A tier that has run.
+struct Tier {
+    name: &'static str,
+    ran: Vec<String>,
+    count: Count,
+    ok: bool,
+    time: Duration,
+}
+
+impl Tier {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            ran: Vec::new(),
+            count: Count::default(),
+            ok: true,
+            time: Duration::ZERO,
+        }
+    }
+
+    /// Runs a command as part of the tier.
+    fn run(&mut self, what: &str, command: &mut Command) {
+        output::line(&format!("\n== {}: {what}", self.name));
+        let before = self.count;
+        let ok = match run::watched(command, |line| self.count.see(line)) {
+            Ok(ok) => ok,
+            Err(error) => {
+                output::error(&format!("{error:#}"));
+                false
+            }
+        };
+        self.note(what, ok);
+        // What fails without saying how many, such as a test that does not compile, is one failure.
+        if !ok && self.count.failed == before.failed {
+            self.count.failed += 1;
+        }
+    }
+
+    /// Takes in the outcome of a part that is no test program and counts as one test.
+    fn single(&mut self, what: &str, ok: bool) {
+        self.note(what, ok);
+        if ok {
+            self.count.passed += 1
+        } else {
+            self.count.failed += 1
+        }
+    }
+
+    fn note(&mut self, what: &str, ok: bool) {
+        self.ok &= ok;
+        self.ran.push(if ok {
+            what.to_owned()
+        } else {
+            format!("{what} (FAILED)")
+        });
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<bool> {
+    install()?;
+    let wanted = |name: &str| args.tiers.is_empty() || args.tiers.iter().any(|tier| tier == name);
+    let packages = Packages::of_workspace()?;
+    let mut tiers = Vec::new();
+    if wanted("style") {
+        tiers.push(timed(Tier::new("style"), style));
+    }
+    if wanted("pure") {
+        tiers.push(timed(Tier::new("pure"), |tier| pure(tier, &packages)));
+    }
+    if wanted("control-plane") {
+        tiers.push(timed(Tier::new("control-plane"), |tier| {
+            control_plane(tier, &packages)
+        }));
+    }
+    Ok(report(&tiers))
+}
+
+fn timed(mut tier: Tier, work: impl FnOnce(&mut Tier)) -> Tier {
+    let start = Instant::now();
+    work(&mut tier);
+    tier.time = start.elapsed();
+    tier
+}
+
+/// Format, lint and tidy: not tests, so they add to the sum only when they fail.
+fn style(tier: &mut Tier) {
+    tier.run("fmt", run::cargo().args(["fmt", "--all", "--check"]));
+    let clippy = [
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    tier.run("clippy", run::cargo().args(clippy));
+    output::line(&format!("\n== {}: tidy", tier.name));
+    let tidy = tidy::run().unwrap_or_else(|error| {
+        output::error(&format!("{error:#}"));
+        false
+    });
+    tier.note("tidy", tidy);
+    tier.count.failed += usize::from(!tidy);
+}
+
+/// Unit tests of everything, all tests of layer 1.
+fn pure(tier: &mut Tier, packages: &Packages) {
+    tier.run(
+        "unit tests",
+        run::cargo().args([
+            "test",
+            "--quiet",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--no-fail-fast",
+        ]),
+    );
+    let (pure, _) = packages.with_tests();
+    if !pure.is_empty() {
+        let args = pure.iter().flat_map(|name| ["-p", name.as_str()]);
+        tier.run(
+            "tests of layer 1",
+            run::cargo()
+                .args(["test", "--quiet", "--no-fail-fast", "--test", "*"])
+                .args(args),
+        );
+    }
+    tier.run(
+        "examples in the documentation",
+        run::cargo().args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]),
+    );
+}
+
+/// Tests in front of a real control plane, and the proofs' small sizes.
+fn control_plane(tier: &mut Tier, packages: &Packages) {
+    let built = testkit::binaries::ensure();
+    if let Err(error) = &built {
+        output::error(&format!("{error:#}"));
+    }
+    tier.note("Kubernetes built", built.is_ok());
+    if built.is_err() {
+        // Each would fail for the same reason.
+        tier.count.failed += 1;
+        return;
+    }
+    let (_, real) = packages.with_tests();
+    for name in real {
+        let mut command = run::cargo();
+        command.args([
+            "test",
+            "--quiet",
+            "--no-fail-fast",
+            "--test",
+            "*",
+            "-p",
+            &name,
+        ]);
+        // Two control planes at a time are what two cores carry.
+        tier.run(&name, command.args(["--", "--test-threads=2"]));
+    }
+    let Ok(program) = std::env::current_exe() else {
+        return tier.single("proofs", false);
+    };
+    for name in prove::in_test() {
+        output::line(&format!("\n== {}: proof {name}", tier.name));
+        let ok =
+            run::watched(Command::new(&program).args(["prove", name]), |_| ()).unwrap_or(false);
+        tier.single(&format!("proof {name}"), ok);
+    }
+}
+
+/// The workspace's crates that have tests in `tests/`.
+struct Packages(Vec<String>);
+
+impl Packages {
+    fn of_workspace() -> Result<Self> {
+        let metadata = tidy::metadata()?;
+        let packages = metadata["packages"]
+            .as_array()
+            .context("cargo metadata without packages")?;
+        let has_tests = |package: &&serde_json::Value| {
+            let targets = package["targets"].as_array().into_iter().flatten();
+            targets
+                .into_iter()
+                .any(|target| target["kind"][0] == "test")
+        };
+        let names = packages
+            .iter()
+            .filter(has_tests)
+            .filter_map(|package| package["name"].as_str());
+        Ok(Self(names.map(str::to_owned).collect()))
+    }
+
+    /// Those of layer 1, and the others.
+    fn with_tests(&self) -> (Vec<String>, Vec<String>) {
+        let pure: BTreeSet<&str> = LAYERS[0].iter().copied().collect();
+        self.0
+            .iter()
+            .cloned()
+            .partition(|name| pure.contains(name.as_str()))
+    }
+}
+
+/// Prints what ran, and the sum as the last line. Whether all is well.
+fn report(tiers: &[Tier]) -> bool {
+    let row = |tier: &Tier| {
+        vec![
+            tier.name.to_owned(),
+            if tier.ok { "ok" } else { "FAILED" }.to_owned(),
+            tier.count.passed.to_string(),
+            tier.count.failed.to_string(),
+            output::duration(tier.time),
+            tier.ran.join(", "),
+        ]
+    };
+    let rows: Vec<_> = tiers.iter().map(row).collect();
+    output::line("");
+    output::line(output::table(&["TIER", "", "PASSED", "FAILED", "TOOK", "RAN"], &rows).trim_end());
+    let sum = |count: fn(&Tier) -> usize| tiers.iter().map(count).sum::<usize>();
+    output::line(&format!(
+        "{} passed, {} failed",
+        sum(|t| t.count.passed),
+        sum(|t| t.count.failed)
+    ));
+    tiers.iter().all(|tier| tier.ok)
+}
+
+/// Installs what is missing, if this is a Debian and we may.
+fn install() -> Result<()> {
+    let missing: Vec<&str> = NEEDS
+        .iter()
+        .filter(|(program, _)| !in_path(program))
+        .flat_map(|(_, packages)| packages.iter().copied())
+        .collect();
+    if !missing.is_empty() {
+        output::line(&format!("installing {}", missing.join(" ")));
+        let ok = run::watched(Command::new("apt-get").arg("update"), |_| ())?
+            && run::watched(
+                Command::new("apt-get")
+                    .args(["install", "--yes", "--no-install-recommends"])
+                    .args(&missing),
+                |_| (),
+            )?;
+        anyhow::ensure!(ok, "could not install {}", missing.join(" "));
+    }
+    anyhow::ensure!(
+        in_path("go"),
+        "no `go` in PATH: the control plane is built from source; see tests/kubernetes/go.mod for the version"
+    );
+    for component in ["rustfmt", "clippy"] {
+        let program = if component == "clippy" {
+            "cargo-clippy"
+        } else {
+            component
+        };
+        if !in_path(program) {
+            let ok = run::watched(
+                Command::new("rustup").args(["component", "add", component]),
+                |_| (),
+            )?;
+            anyhow::ensure!(ok, "could not install {component}");
+        }
+    }
+    Ok(())
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed() {
+        let mut count = Count::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ] {
+            count.see(line);
+        }
+        assert_eq!(
+            count,
+            Count {
+                passed: 15,
+                failed: 2
+            }
+        );
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use serde::{Deserialize, Serialize};
 use testkit::{ControlPlane, DetachedProcess, FakeNode, KubeletOptions, Options};
 
 use crate::{output, run};
@@ -39,6 +40,13 @@ enum Command {
         /// How many
         nodes: usize,
     },
+}
+
+/// The process that plays nodes, and how many.
+#[derive(Serialize, Deserialize)]
+struct Played {
+    process: DetachedProcess,
+    nodes: usize,
 }
 
 /// More nodes than this beat less often, see [`KubeletOptions::relaxed`].
@@ -91,12 +99,17 @@ async fn up(nodes: usize, fsync: bool) -> Result<()> {
     Ok(())
 }
 
-/// Starts the process that plays the nodes, in place of an earlier one.
+/// Starts the process that plays the nodes, unless it runs; in place of one that plays another number of them.
 async fn start_kubelets(plane: &ControlPlane, nodes: usize) -> Result<()> {
+    if played().is_some_and(|played| played.nodes == nodes && played.process.is_alive()) {
+        return Ok(());
+    }
     stop_kubelets();
     let log = fs::File::create(plane.dir().join("log/kubelets.log")).context("create the log")?;
     // A copy: cargo replaces the program at the next build, and a running one should be what its path says.
     let program = plane.dir().join("kubelets");
+    // Anew, not in place: an earlier one may not quite have let go of its text.
+    let _ = fs::remove_file(&program);
     fs::copy(std::env::current_exe().context("find myself")?, &program).context("copy myself")?;
     let child = Program::new(&program)
         .args(["control-plane", "kubelets", &nodes.to_string()])
@@ -108,12 +121,13 @@ async fn start_kubelets(plane: &ControlPlane, nodes: usize) -> Result<()> {
         .context("start the kubelets")?;
     let process =
         DetachedProcess::of(child.id(), &program).context("the kubelets have ended at once")?;
-    fs::write(kubelets_file(), serde_json::to_string(&process)?).context("record the kubelets")?;
+    let played = Played { process, nodes };
+    fs::write(kubelets_file(), serde_json::to_string(&played)?).context("record the kubelets")?;
     let client = plane.client().await?;
     let api: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client);
     let patience = Duration::from_secs(60) + Duration::from_millis(50) * u32::try_from(nodes)?;
     testkit::wait_until(patience, "all nodes are schedulable", async || {
-        if !process.is_alive() {
+        if !played.process.is_alive() {
             return Ok(Err(
                 "the kubelets have ended, see log/kubelets.log".to_owned()
             ));
@@ -135,12 +149,13 @@ async fn start_kubelets(plane: &ControlPlane, nodes: usize) -> Result<()> {
     .await
 }
 
+fn played() -> Option<Played> {
+    serde_json::from_str(&fs::read_to_string(kubelets_file()).ok()?).ok()
+}
+
 fn stop_kubelets() {
-    let recorded = fs::read_to_string(kubelets_file()).ok();
-    if let Some(process) =
-        recorded.and_then(|text| serde_json::from_str::<DetachedProcess>(&text).ok())
-    {
-        process.kill();
+    if let Some(played) = played() {
+        played.process.kill();
     }
     let _ = fs::remove_file(kubelets_file());
 }

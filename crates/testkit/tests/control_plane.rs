@@ -278,3 +278,40 @@ async fn a_paused_controller_manager_leaves_budgets_behind() -> Result<()> {
     .await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_component_that_does_not_start_says_why() -> Result<()> {
+    let options = Options {
+        apiserver_flags: vec!["--no-such-flag".to_owned()],
+        ..Options::default()
+    };
+    let error = ControlPlane::start(options).await.map(drop);
+    let text = format!("{:#}", error.err().context("it started")?);
+    ensure!(
+        text.contains("kube-apiserver ended") && text.contains("unknown flag"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_detached_control_plane_is_found_again_and_removed_whole() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let dir = dir.path().join("plane");
+    let started = ControlPlane::start_detached(&dir, Options::default()).await?;
+    let url = started.server_url().to_owned();
+    drop(started);
+    let found = ControlPlane::attach(&dir)?;
+    ensure!(found.server_url() == url);
+    found.restart_apiserver().await?;
+    drop(found);
+    ControlPlane::attach(&dir)?
+        .client()
+        .await?
+        .apiserver_version()
+        .await?;
+    ensure!(ControlPlane::remove(&dir)?);
+    ensure!(!ControlPlane::remove(&dir)? && !dir.exists());
+    ensure!(ControlPlane::attach(&dir).is_err());
+    Ok(())
+}

@@ -45,7 +45,11 @@ impl From<Result<(), Error>> for Outcome {
     fn from(answer: Result<(), Error>) -> Self {
         match answer {
             Ok(()) => Self::Done,
-            Err(Error::Api(status)) if status.code == 404 || status.code == 409 => Self::Gone,
+            Err(Error::Api(status)) if status.code == 404 => Self::Gone,
+            // Another pod of that name. Other conflicts are only somebody else's write at the same moment.
+            Err(Error::Api(status)) if status.code == 409 && status.message.contains("UID") => {
+                Self::Gone
+            }
             Err(error) => Self::Failed(error.to_string()),
         }
     }

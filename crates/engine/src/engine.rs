@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use kubernetes::{Cluster, Mirror, Writer};
@@ -71,6 +70,8 @@ struct Inner {
     options: Options,
     members: Mutex<BTreeMap<ClusterId, Member>>,
     running: Mutex<BTreeMap<OperationId, Running>>,
+    /// Held while an operation is recorded and handed to its task, so that it never gets two.
+    starting: Mutex<BTreeMap<OperationId, Weak<tokio::sync::Mutex<()>>>>,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
 
@@ -82,6 +83,7 @@ impl Engine {
             options,
             members: Mutex::default(),
             running: Mutex::default(),
+            starting: Mutex::default(),
             tasks: Mutex::default(),
         }))
     }
@@ -238,13 +240,38 @@ impl Engine {
         lock(&self.0.running).get(id).cloned()
     }
 
+    /// The turn of whoever wants to start the task of this operation.
+    pub(crate) fn starting(&self, id: &OperationId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut all = lock(&self.0.starting);
+        all.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = all.get(id).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        all.insert(id.clone(), Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Ends all tasks, between two effects or in the middle of one, and returns when nothing acts any more. What they
+    /// did is in the record; operations go on when they are taken up again.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        tasks.shutdown().await;
+        lock(&self.0.running).clear();
+    }
+
     pub(crate) fn keep(
         &self,
         id: &OperationId,
         running: Running,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        lock(&self.0.running).insert(id.clone(), running);
+        {
+            let mut all = lock(&self.0.running);
+            // What has ended is told from the record from then on.
+            all.retain(|_, running| !running.has_ended());
+            all.insert(id.clone(), running);
+        }
         let mut tasks = lock(&self.0.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);

@@ -48,6 +48,12 @@ pub(crate) struct Running {
     lines: broadcast::Sender<Line>,
 }
 
+impl Running {
+    pub(crate) fn has_ended(&self) -> bool {
+        self.status.borrow().state.ended.is_some()
+    }
+}
+
 impl Engine {
     /// Plans a drain and lints the plan. With `verify`, the server is asked about every pod that would be evicted
     /// (dry-run eviction), and its answers stand in the plan. Writes nothing.
@@ -114,6 +120,8 @@ impl Engine {
         let id = request.id.clone();
         let at = request.at;
         let store = self.store();
+        let turn = self.starting(&id);
+        let _turn = turn.lock().await;
         store
             .begin(row, new_event(at, &Event::Requested { request }))
             .await?;
@@ -127,6 +135,8 @@ impl Engine {
     /// Takes up an operation of the record, unless its task runs already. A record that stops before its plan was
     /// written is planned now.
     pub async fn resume(&self, id: &OperationId) -> Result<(), EngineError> {
+        let turn = self.starting(id);
+        let _turn = turn.lock().await;
         if self
             .running(id)
             .is_some_and(|running| running.status.borrow().fault.is_none())
@@ -201,7 +211,7 @@ impl Engine {
     }
 
     /// Tells an operation to pause, resume or cancel, and waits until that is in the record. The person needs the right
-    /// to patch every node of it.
+    /// to patch every node of it; to resume it, every right its plan needs, because then pods go at their word.
     pub async fn command(
         &self,
         id: &OperationId,
@@ -215,12 +225,13 @@ impl Engine {
             });
         }
         let member = self.member(&state.request.cluster)?;
-        let needs = state
-            .request
-            .nodes
-            .iter()
-            .map(|node| access::Need::node(&node.name))
-            .collect();
+        let needs = match (&state.plan, command) {
+            (Some(plan), Command::Resume) => access::of_plan(plan),
+            _ => {
+                let nodes = state.request.nodes.iter();
+                nodes.map(|node| access::Need::node(&node.name)).collect()
+            }
+        };
         access::check(&member.cluster, self.impersonated(by), needs).await?;
         self.resume(id).await?;
         let ended = || EngineError::OperationEnded {

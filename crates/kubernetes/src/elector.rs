@@ -50,6 +50,7 @@ impl ElectorOptions {
 pub struct Elector {
     leading: watch::Receiver<bool>,
     term: watch::Receiver<Option<u64>>,
+    holder: watch::Receiver<Option<String>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -59,6 +60,7 @@ impl Elector {
     pub fn start(cluster: &Cluster, options: ElectorOptions) -> Self {
         let (leading_out, leading) = watch::channel(false);
         let (term_out, term) = watch::channel(None);
+        let (holder_out, holder) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
         let candidate = Candidate {
             cluster: cluster.clone(),
@@ -67,10 +69,12 @@ impl Elector {
             renewed: None,
             leading: leading_out,
             term: term_out,
+            holder: holder_out,
         };
         Self {
             leading,
             term,
+            holder,
             stop: Some(stop),
             task: tokio::spawn(candidate.run(stopped)),
         }
@@ -85,6 +89,11 @@ impl Elector {
     /// do not lead.
     pub fn term(&self) -> Option<u64> {
         *self.term.borrow()
+    }
+
+    /// Who holds the Lease as we last saw it, we or another; `None` when nobody does or nothing is known.
+    pub fn holder(&self) -> Option<String> {
+        self.holder.borrow().clone()
     }
 
     /// Stands down, releases the Lease so that another can lead at once, and ends.
@@ -114,6 +123,7 @@ struct Candidate {
     renewed: Option<Instant>,
     leading: watch::Sender<bool>,
     term: watch::Sender<Option<u64>>,
+    holder: watch::Sender<Option<String>>,
 }
 
 /// What to write, given what is there.
@@ -189,6 +199,8 @@ impl Candidate {
             Err(Refusal::Gone) => None,
             Err(refusal) => return Err(refusal),
         };
+        let holder = lease.as_ref().map(|lease| &lease["spec"]["holderIdentity"]);
+        self.saw(holder.and_then(Value::as_str).unwrap_or_default());
         let step = decide(
             &self.options,
             &mut self.seen,
@@ -214,13 +226,21 @@ impl Candidate {
             }
         };
         match written {
-            Ok(_) => Ok(Some(term)),
+            Ok(_) => {
+                self.saw(&self.options.identity);
+                Ok(Some(term))
+            }
             // Somebody was faster; the next look tells who.
             Err(Refusal::Changed { .. }) => Err(Refusal::Changed {
                 message: "another candidate was faster".into(),
             }),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    fn saw(&self, holder: &str) {
+        self.holder
+            .send_replace(Some(holder.to_owned()).filter(|holder| !holder.is_empty()));
     }
 
     async fn release(&self) -> Result<(), Refusal> {

@@ -10,7 +10,7 @@ mod refusal;
 mod writer;
 
 pub use access::{Access, Identity};
-pub use connect::{Cluster, Connect, ConnectError, REQUEST_TIMEOUT, ServerVersion};
+pub use connect::{Cluster, Connect, ConnectError, REQUEST_TIMEOUT, ServerVersion, contexts};
 pub use elector::{Elector, ElectorOptions};
 pub use mirror::{ALL_KINDS, KindHealth, Mirror, MirrorOptions, NotSynced, bench};
 pub use refusal::{refusal, words};

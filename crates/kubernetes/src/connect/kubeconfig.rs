@@ -58,6 +58,18 @@ pub(super) async fn load(connect: &Connect) -> Result<Loaded, ConnectError> {
     })
 }
 
+/// The contexts of the kubeconfig that `--kubeconfig`, `KUBECONFIG` or the home folder names, in its order.
+///
+/// # Errors
+/// [`ConnectError`] names the file that is missing or wrong.
+pub fn contexts(kubeconfig: Option<&Path>) -> Result<Vec<String>, ConnectError> {
+    let (paths, explicit) = paths(kubeconfig);
+    match merge(&paths, explicit)? {
+        Some(merged) => Ok(merged.contexts.into_iter().map(|c| c.name).collect()),
+        None => Err(ConnectError::KubeconfigMissing { searched: paths }),
+    }
+}
+
 fn uri(text: &str) -> Result<http::Uri, ConnectError> {
     text.parse().map_err(|error| ConnectError::Unusable {
         reason: format!("server \"{text}\" is not a URL: {error}"),

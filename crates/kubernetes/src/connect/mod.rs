@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use error::ConnectError;
+pub use kubeconfig::contexts;
 
 use crate::layer::with_headers;
 use crate::refusal::words;

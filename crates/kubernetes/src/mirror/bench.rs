@@ -45,10 +45,11 @@ pub fn measure(pods: usize) -> Option<Measured> {
 fn mirror(numbers: std::ops::Range<usize>) -> (Arc<Snapshot>, usize) {
     let mut tables = Tables::new("bench".into(), [(Kind::Pods, None)]);
     let mut interner = Interner::default();
+    let shape = Shape::new();
     let mut bytes = 0;
     tables.apply(0, Event::Listing);
     for number in numbers {
-        let line = json!({"type": "ADDED", "object": pod(number)}).to_string();
+        let line = shape.line(number);
         bytes += line.len();
         if let Ok(WatchEvent::Added(pod)) = serde_json::from_str::<WatchEvent<wire::Pod>>(&line) {
             tables.apply(0, Event::Fact(pod.fact(Kind::Pods, &mut interner)));
@@ -71,38 +72,73 @@ fn resident() -> Option<usize> {
 }
 
 /// A pod as a web shop runs them: a Deployment of 20, in one of 40 namespaces on one of 1,000 nodes, with two containers,
-/// environment, probes, volumes, tolerations, status and managed fields. About 8 KB.
-fn pod(number: usize) -> Value {
-    let workload = number / 20;
-    let (namespace, app) = (
-        format!("team-{}", workload % 40),
-        format!("shop-service-{workload}"),
-    );
-    let hash = format!("{:x}", workload * 2_654_435_761 % 0xfff_ffff);
+/// environment, probes, volumes, tolerations, status and managed fields. About 9 KB.
+struct Shape {
+    template: String,
+}
+
+impl Shape {
+    fn new() -> Self {
+        Self {
+            template: json!({"type": "ADDED", "object": pod()}).to_string(),
+        }
+    }
+
+    /// The watch line of one pod.
+    fn line(&self, number: usize) -> String {
+        let workload = number / 20;
+        let values = [
+            ("@APP@", format!("shop-service-{workload}")),
+            ("@NAMESPACE@", format!("team-{}", workload % 40)),
+            (
+                "@HASH@",
+                format!("{:x}", workload * 2_654_435_761 % 0xfff_ffff),
+            ),
+            ("@SUFFIX@", format!("{:05x}", number * 7919 % 0xf_ffff)),
+            ("@NODE@", format!("node-{:04}", number * 31 % 1000)),
+            (
+                "@UID@",
+                format!("{number:08x}-1111-4222-8333-{number:012x}"),
+            ),
+            (
+                "@OWNER@",
+                format!("{workload:08x}-aaaa-4bbb-8ccc-000000000000"),
+            ),
+            ("@VERSION@", (1_000_000 + number).to_string()),
+            ("@CONTAINER@", format!("{number:064x}")),
+        ];
+        values
+            .iter()
+            .fold(self.template.clone(), |line, (key, value)| {
+                line.replace(key, value)
+            })
+    }
+}
+
+fn pod() -> Value {
     let time = "2026-07-01T03:04:05Z";
     let environment: Vec<Value> = (0..18)
-        .map(|at| json!({"name": format!("SERVICE_SETTING_{at}"), "value": format!("http://backend-{at}.{namespace}.svc:8080/v1")}))
+        .map(|at| json!({"name": format!("SERVICE_SETTING_{at}"), "value": format!("http://backend-{at}.@NAMESPACE@.svc:80")}))
         .collect();
     let container = |name: &str| {
         json!({
-            "name": name, "image": format!("registry.example.com/{namespace}/{name}:v1.{workload}.0"), "env": environment,
+            "name": name, "image": format!("registry.example.com/@NAMESPACE@/{name}:v1"), "env": environment,
             "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
             "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10},
             "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 5},
             "volumeMounts": [{"name": "cache", "mountPath": "/cache"},
-                {"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}],
+                {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}],
             "terminationMessagePath": "/dev/termination-log", "imagePullPolicy": "IfNotPresent",
         })
     };
     let status = |name: &str| {
         json!({"name": name, "ready": true, "restartCount": 0, "started": true,
-            "image": format!("registry.example.com/{namespace}/{name}:v1.{workload}.0"),
-            "imageID": format!("registry.example.com/{namespace}/{name}@sha256:{:064x}", workload),
-            "containerID": format!("containerd://{number:064x}"), "state": {"running": {"startedAt": time}}})
+            "image": format!("registry.example.com/@NAMESPACE@/{name}:v1"),
+            "imageID": format!("registry.example.com/@NAMESPACE@/{name}@sha256:@CONTAINER@"),
+            "containerID": "containerd://@CONTAINER@", "state": {"running": {"startedAt": time}}})
     };
-    let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"].map(
-        |kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": time}),
-    );
+    let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
+        .map(|kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": time}));
     let fields: serde_json::Map<String, Value> = (0..30)
         .map(|at| {
             (
@@ -114,31 +150,33 @@ fn pod(number: usize) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": format!("{app}-{hash}-{:05x}", number * 7919 % 0xf_ffff), "generateName": format!("{app}-{hash}-"),
-            "namespace": namespace, "uid": format!("{number:08x}-1111-4222-8333-{number:012x}"),
-            "resourceVersion": (1_000_000 + number).to_string(), "creationTimestamp": time,
-            "labels": {"app.kubernetes.io/name": app, "app.kubernetes.io/part-of": "shop", "team": namespace,
-                "tier": "web", "pod-template-hash": hash},
+            "name": "@APP@-@HASH@-@SUFFIX@", "generateName": "@APP@-@HASH@-", "namespace": "@NAMESPACE@",
+            "uid": "@UID@", "resourceVersion": "@VERSION@", "creationTimestamp": time,
+            "labels": {"app.kubernetes.io/name": "@APP@", "app.kubernetes.io/part-of": "shop", "team": "@NAMESPACE@",
+                "tier": "web", "pod-template-hash": "@HASH@"},
             "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "8080",
-                "kubectl.kubernetes.io/restartedAt": time, "cni.projectcalico.org/podIP": format!("10.{}.{}.{}/32", number / 65536, number / 256 % 256, number % 256)},
-            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{app}-{hash}"),
-                "uid": format!("{workload:08x}-aaaa-4bbb-8ccc-000000000000"), "controller": true, "blockOwnerDeletion": true}],
-            "managedFields": [{"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "time": time,
-                "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:containers": {"k:{\"name\":\"main\"}": {"f:env": fields}}}}}],
+                "kubectl.kubernetes.io/restartedAt": time, "cni.projectcalico.org/podIP": "10.0.0.1/32"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "@APP@-@HASH@", "uid": "@OWNER@",
+                "controller": true, "blockOwnerDeletion": true}],
+            "managedFields": [{"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1",
+                "time": time, "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:spec": {"f:containers": {"k:{\"name\":\"main\"}": {"f:env": fields}}}}}],
         },
         "spec": {
-            "nodeName": format!("node-{:04}", number * 31 % 1000), "serviceAccountName": app, "schedulerName": "default-scheduler",
-            "containers": [container("main"), container("sidecar")], "priority": 1000, "terminationGracePeriodSeconds": 45,
-            "volumes": [{"name": "cache", "emptyDir": {}}, {"name": "settings", "configMap": {"name": "settings", "defaultMode": 420}},
-                {"name": "kube-api-access", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {"path": "token"}}]}}],
+            "nodeName": "@NODE@", "serviceAccountName": "@APP@", "schedulerName": "default-scheduler",
+            "containers": [container("main"), container("sidecar")], "priority": 1000,
+            "terminationGracePeriodSeconds": 45,
+            "volumes": [{"name": "cache", "emptyDir": {}}, {"name": "settings", "configMap": {"name": "settings"}},
+                {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}],
             "tolerations": [
-                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}],
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute",
+                    "tolerationSeconds": 300},
+                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute",
+                    "tolerationSeconds": 300}],
         },
         "status": {
             "phase": "Running", "hostIP": "10.0.0.1", "podIP": "10.1.0.1", "startTime": time, "qosClass": "Burstable",
-            "conditions": conditions,
-            "containerStatuses": [status("main"), status("sidecar")],
+            "conditions": conditions, "containerStatuses": [status("main"), status("sidecar")],
         },
     })
 }

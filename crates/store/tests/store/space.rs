@@ -60,7 +60,7 @@ fn on_small_disk(place: &Path) -> Command {
     command
 }
 
-/// Runs an ignored test of this program on a small disk.
+/// Runs a child test of this program on a small disk.
 fn run_on_small_disk(test: &str) {
     let folder = tempfile::tempdir().unwrap();
     let able = on_small_disk(folder.path()).arg("true").output();
@@ -75,7 +75,7 @@ fn run_on_small_disk(test: &str) {
     }
     let output = on_small_disk(folder.path())
         .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--ignored"])
+        .args([test, "--exact"])
         .env("STORE_TEST_DISK", folder.path())
         .output()
         .unwrap();
@@ -96,10 +96,12 @@ fn a_read_only_disk_is_named() {
     run_on_small_disk("space::child_cannot_write");
 }
 
+/// The child of [`a_read_only_disk_is_named`]; does nothing unless that started it.
 #[tokio::test]
-#[ignore = "the child of a_read_only_disk_is_named"]
 async fn child_cannot_write() {
-    let disk = PathBuf::from(std::env::var_os("STORE_TEST_DISK").unwrap());
+    let Some(disk) = std::env::var_os("STORE_TEST_DISK").map(PathBuf::from) else {
+        return;
+    };
     let path = disk.join("record.db");
     drop(Store::open(&path, options()).unwrap());
     let mut remount = Command::new("mount");
@@ -121,10 +123,12 @@ fn fill(path: &Path) {
     }
 }
 
+/// The child of [`a_full_disk_loses_nothing`]; does nothing unless that started it.
 #[tokio::test]
-#[ignore = "the child of a_full_disk_loses_nothing"]
 async fn child_fills_the_disk() {
-    let disk = PathBuf::from(std::env::var_os("STORE_TEST_DISK").unwrap());
+    let Some(disk) = std::env::var_os("STORE_TEST_DISK").map(PathBuf::from) else {
+        return;
+    };
     let ballast = disk.join("ballast");
     fill(&ballast);
     let unmade = Store::open(disk.join("state/record.db"), options());

@@ -54,6 +54,12 @@ impl Running {
     }
 }
 
+impl Running {
+    pub(crate) fn has_ended(&self) -> bool {
+        self.status.borrow().state.ended.is_some()
+    }
+}
+
 impl Engine {
     /// Plans a drain and lints the plan. With `verify`, the server is asked about every pod that would be evicted
     /// (dry-run eviction), and its answers stand in the plan. Writes nothing.
@@ -181,8 +187,9 @@ impl Engine {
         }
         let (commands, receiver) = mpsc::channel(16);
         let (lines, _) = broadcast::channel(4096);
+        let state = Arc::new(state);
         let status = Status {
-            state: Arc::new(state.clone()),
+            state: state.clone(),
             seq,
             waiting: Arc::default(),
             fault: None,

@@ -1,8 +1,10 @@
 //! The task of one operation: the thin shell around `operations::drain::decide`.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use kubernetes::Writer;
 use model::{OperationId, Snapshot, Time};
 use operations::Refusal;
@@ -52,7 +54,7 @@ pub(crate) struct Runner {
     pub(crate) commands: mpsc::Receiver<(Command, Person)>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) lines: broadcast::Sender<Line>,
-    pub(crate) state: State,
+    pub(crate) state: Arc<State>,
     pub(crate) seq: u64,
 }
 
@@ -103,7 +105,12 @@ impl Runner {
                 for effect in decision.effects {
                     let (writer, request) = (self.writer.clone(), self.state.request.clone());
                     effects.spawn(async move {
-                        let refusal = perform(&writer, &request, &effect).await;
+                        let work = AssertUnwindSafe(perform(&writer, &request, &effect));
+                        // A write without an answer would be waited for for ever.
+                        let refusal = work.catch_unwind().await.unwrap_or_else(|_| {
+                            let message = "a defect of refloat: the request broke off".into();
+                            Some(Refusal::Unavailable { message })
+                        });
                         (effect, refusal)
                     });
                 }
@@ -196,7 +203,7 @@ impl Runner {
             operation: self.state.request.id.clone(),
             source,
         };
-        let mut next = self.state.clone();
+        let mut next = (*self.state).clone();
         for event in &events {
             next.apply(at, event).map_err(illegal)?;
         }
@@ -215,7 +222,7 @@ impl Runner {
             }
             None => self.store.append(&id, self.seq + 1, rows).await?,
         };
-        self.state = next;
+        self.state = Arc::new(next);
         let first = self.seq + 1 - events.len() as u64;
         for (seq, event) in (first..).zip(events) {
             // Nobody watching is no fault.
@@ -232,7 +239,7 @@ impl Runner {
         self.status.send_if_modified(|status| {
             let changed = status.seq != self.seq || **status.waiting != *waiting;
             if status.seq != self.seq {
-                status.state = Arc::new(self.state.clone());
+                status.state = self.state.clone();
                 status.seq = self.seq;
             }
             if **status.waiting != *waiting {

@@ -122,7 +122,7 @@ proptest! {
                 Step::Apply(_) | Step::Gone(_) => {}
                 Step::List(pods, complete) => {
                     changed |= tables.apply(0, Event::Listing);
-                    let pods: BTreeMap<_, _> = pods.into_iter().map(|small| pod(small)).map(|pod| (pod.key.clone(), pod)).collect();
+                    let pods: BTreeMap<_, _> = pods.into_iter().map(pod).map(|pod| (pod.key.clone(), pod)).collect();
                     for pod in pods.values() {
                         changed |= tables.apply(0, Event::Fact(Fact::Pod(pod.clone())));
                     }

@@ -1,0 +1,331 @@
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use kubernetes::NotSynced;
+use model::{Kind, ObjectKey};
+use serde_json::json;
+use testkit::builders::{self, Allows, Template};
+use testkit::{FakeNode, apply, delete};
+
+use crate::*;
+
+async fn list(cluster: &Cluster, path: &str) -> Result<BTreeSet<(String, Uid, String)>> {
+    let listed = get(cluster, path).await?.context("no list")?;
+    let items = listed["items"].as_array().cloned().unwrap_or_default();
+    let facts = items.iter().map(|item| {
+        let metadata = &item["metadata"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let namespace = text(&metadata["namespace"]);
+        let key = ObjectKey::new(namespace, text(&metadata["name"]));
+        (
+            key.to_string(),
+            uid(item),
+            text(&metadata["resourceVersion"]),
+        )
+    });
+    Ok(facts.collect())
+}
+
+fn pods(snapshot: &model::Snapshot) -> BTreeSet<(String, Uid, String)> {
+    let pods = snapshot.pods().iter();
+    pods.map(|pod| {
+        (
+            pod.key.to_string(),
+            pod.uid.clone(),
+            pod.version.0.to_string(),
+        )
+    })
+    .collect()
+}
+
+/// The mirror comes to hold exactly what a list says.
+async fn wait_same(cluster: &Cluster, mirror: &Mirror) -> Result<()> {
+    wait_until(PATIENCE, "the mirror has what a list says", async || {
+        let listed = list(cluster, "/api/v1/pods").await?;
+        let picture = mirror.latest().context("no picture")?;
+        let mirrored = pods(&picture);
+        Ok(if listed == mirrored {
+            Ok(())
+        } else {
+            Err(listed
+                .symmetric_difference(&mirrored)
+                .cloned()
+                .collect::<Vec<_>>())
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_kind_arrives_streamed_or_paged() -> Result<()> {
+    let plane = plane().await?;
+    let cluster = admin(&plane).await?;
+    let client = plane.client().await?;
+    let _kubelets = plane.kubelets(FakeNode::fleet(2)).await?;
+    apply(
+        &client,
+        &[
+            builders::namespace("shop"),
+            builders::deployment("shop", "web", 2),
+            builders::statefulset("shop", "db", 1),
+            builders::daemonset("shop", "agent"),
+            Template::new("once").job("shop", "once", 1),
+            builders::pdb("shop", "web", "web", Allows::MaxUnavailable("1")),
+            builders::service("shop", "web", "web"),
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "shop"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
+            json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "x",
+                "hostPath": {"path": "/x"}}}),
+            json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "at"},
+                "spec": {"attacher": "x", "nodeName": "node-0000", "source": {"persistentVolumeName": "pv"}}}),
+        ],
+    )
+    .await?;
+    for paged in [false, true] {
+        let mirror = synced(
+            &cluster,
+            &MirrorOptions {
+                paged,
+                ..MirrorOptions::default()
+            },
+        )
+        .await?;
+        until(&mirror, "all of it is there", |snapshot| {
+            use model::WorkloadKind::{DaemonSet, Deployment, Job, ReplicaSet, StatefulSet};
+            let workloads = [ReplicaSet, Deployment, StatefulSet, DaemonSet, Job];
+            let owned = |kind: &str| {
+                let mut pods = snapshot.pods().in_namespace("shop");
+                pods.any(|pod| {
+                    pod.owner.as_ref().is_some_and(|owner| {
+                        &*owner.kind == kind && snapshot.owner("shop", owner).is_some()
+                    })
+                })
+            };
+            let ready = snapshot
+                .pods()
+                .iter()
+                .find(|pod| pod.is_ready() && pod.labels.get("app") == Some("web"));
+            snapshot.nodes.len() == 2
+                && workloads.iter().all(|kind| {
+                    snapshot
+                        .workloads(*kind)
+                        .is_some_and(|table| !table.is_empty())
+                })
+                && ["ReplicaSet", "StatefulSet", "DaemonSet", "Job"]
+                    .into_iter()
+                    .all(owned)
+                && snapshot
+                    .budgets
+                    .get("shop", "web")
+                    .is_some_and(|budget| budget.expected == 2)
+                && ready.is_some_and(|pod| {
+                    snapshot.budgets_of(pod).count() == 1
+                        && snapshot
+                            .pods_on(pod.node.as_deref().unwrap_or_default())
+                            .any(|on| on.uid == pod.uid)
+                        && snapshot
+                            .slices
+                            .iter()
+                            .any(|slice| slice.endpoints.iter().any(|end| end.pod == pod.uid))
+                })
+                && snapshot
+                    .services
+                    .get("shop", "web")
+                    .is_some_and(|service| service.selector.is_some())
+                && snapshot.claims.get("shop", "data").is_some()
+                && snapshot.volumes.get("", "pv").is_some()
+                && snapshot.attachments.get("", "at").is_some()
+                && snapshot
+                    .leases
+                    .get("kube-node-lease", "node-0000")
+                    .is_some_and(|lease| lease.renewed.is_some())
+                && snapshot.gaps.is_empty()
+        })
+        .await?;
+        ensure!(
+            mirror
+                .health()
+                .iter()
+                .all(|kind| kind.synced && kind.error.is_none()),
+            "{:?}",
+            mirror.health()
+        );
+        let nodes_only = synced(
+            &cluster,
+            &MirrorOptions {
+                paged,
+                ..MirrorOptions::nodes_only()
+            },
+        )
+        .await?;
+        let picture = nodes_only.latest().unwrap();
+        ensure!(
+            picture.nodes.len() == 2 && picture.budgets.is_empty() && !picture.pods().is_empty()
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_lost_when_the_server_dies_and_watches_expire() -> Result<()> {
+    // Expired watches and relists come from the compaction of etcd, which the API server asks for.
+    let options = Options {
+        apiserver_flags: vec!["--etcd-compaction-interval=2s".to_owned()],
+        ..Options::default()
+    };
+    let plane = ControlPlane::start(options).await?;
+    let cluster = admin(&plane).await?;
+    let client = plane.client().await?;
+    let _kubelets = plane.kubelets(FakeNode::fleet(3)).await?;
+    apply(
+        &client,
+        &[
+            builders::namespace("shop"),
+            builders::deployment("shop", "web", 20),
+        ],
+    )
+    .await?;
+    let streamed = synced(&cluster, &MirrorOptions::default()).await?;
+    let paged = synced(
+        &cluster,
+        &MirrorOptions {
+            paged: true,
+            ..MirrorOptions::default()
+        },
+    )
+    .await?;
+    until(&streamed, "20 pods", |snapshot| {
+        snapshot.pods().in_namespace("shop").count() == 20
+    })
+    .await?;
+
+    let mut number = 0;
+    for _ in 0..3 {
+        plane.kill_apiserver();
+        plane.restart_apiserver().await?;
+        // What happens before the mirror is back: pods go, others come under the same names.
+        number += 1;
+        let mark = format!("round-{number}");
+        let pods = builders::pods_of(&client, "shop", "web").await?;
+        let names = pods.iter().filter_map(|pod| pod.metadata.name.clone());
+        let going: Vec<_> = names
+            .take(7)
+            .map(|name| builders::bare_pod("shop", &name))
+            .collect();
+        delete(&client, &going).await?;
+        apply(
+            &client,
+            &[
+                builders::bare_pod("shop", "same"),
+                builders::bare_pod("shop", &mark),
+            ],
+        )
+        .await?;
+        for mirror in [&streamed, &paged] {
+            until(mirror, &mark, |snapshot| {
+                snapshot
+                    .pod(&ObjectKey::new("shop", mark.as_str()))
+                    .is_some()
+            })
+            .await?;
+        }
+        delete(&client, &[builders::bare_pod("shop", "same")]).await?;
+    }
+    wait_until(PATIENCE, "the workload has settled", async || {
+        let pods = builders::pods_of(&client, "shop", "web").await?;
+        let ready = pods.iter().filter(|pod| builders::is_ready(pod)).count();
+        Ok(if ready == 20 && pods.len() == 20 {
+            Ok(())
+        } else {
+            Err(ready)
+        })
+    })
+    .await?;
+    for mirror in [&streamed, &paged] {
+        wait_same(&cluster, mirror).await?;
+        for node in mirror.latest().unwrap().nodes.iter() {
+            let snapshot = mirror.latest().unwrap();
+            let on: BTreeSet<_> = snapshot
+                .pods_on(&node.name)
+                .map(|pod| pod.key.clone())
+                .collect();
+            let all = snapshot
+                .pods()
+                .iter()
+                .filter(|pod| pod.node.as_ref() == Some(&node.name));
+            ensure!(on == all.map(|pod| pod.key.clone()).collect());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_is_said() -> Result<()> {
+    let plane = plane().await?;
+    let cluster = admin(&plane).await?;
+    let client = plane.client().await?;
+    let deadline = || Instant::now() + PATIENCE;
+
+    // Without nodes and pods there is no picture, and it is said at once with the server's words.
+    let alice = cluster.with_token("alice-token")?;
+    let refused = Mirror::start(&alice).synced(deadline()).await;
+    ensure!(
+        matches!(&refused, Err(NotSynced::Refused { message, .. }) if message.contains("alice")
+            && message.contains("cannot") && message.contains("cluster scope")),
+        "{refused:?}"
+    );
+
+    // With them alone, everything else is a gap that does not block.
+    let role = |resources: &[&str]| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "reader"},
+            "rules": [{"apiGroups": ["", "apps"], "resources": resources, "verbs": ["list", "watch"]}]})
+    };
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "alice"}, "subjects": [{"kind": "User", "name": "alice", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"kind": "ClusterRole", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}});
+    apply(&client, &[role(&["nodes", "pods", "replicasets"]), binding]).await?;
+    for paged in [false, true] {
+        let mirror = Mirror::with_options(
+            &alice,
+            &MirrorOptions {
+                paged,
+                ..MirrorOptions::default()
+            },
+        );
+        // The authorizer learns of the role a little later, so the first try may be refused.
+        let snapshot = wait_until(PATIENCE, "alice sees pods", async || {
+            Ok(mirror.synced(deadline()).await)
+        })
+        .await?;
+        ensure!(
+            snapshot.knows(Kind::Pods) && snapshot.knows(Kind::ReplicaSets),
+            "{:?}",
+            snapshot.gaps
+        );
+        for kind in [
+            Kind::Budgets,
+            Kind::Leases,
+            Kind::Services,
+            Kind::Attachments,
+        ] {
+            let words = snapshot.gaps.get(&kind).context("no gap")?;
+            ensure!(
+                words.contains("alice") && words.contains("cannot"),
+                "{words}"
+            );
+        }
+    }
+
+    // A server that is not there: the kinds that wait, with the reason.
+    let mirror = {
+        plane.kill_apiserver();
+        Mirror::start(&cluster)
+    };
+    let late = mirror.synced(Instant::now() + Duration::from_secs(3)).await;
+    ensure!(
+        matches!(&late, Err(NotSynced::TimedOut { waiting }) if waiting.get(&Kind::Pods).is_some_and(Option::is_some)),
+        "{late:?}"
+    );
+    Ok(())
+}

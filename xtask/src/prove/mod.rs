@@ -4,8 +4,9 @@
 //! and its line in [`PROOFS`]. It prints its table through [`crate::output`] and must say by its verdict, not by its
 //! prose, whether it holds.
 
+mod drain_speed;
 mod kubelets;
-#[expect(dead_code, reason = "the proofs that use it follow at once")]
+#[expect(dead_code, reason = "further proofs that use it follow at once")]
 mod rig;
 
 use std::time::Instant;
@@ -17,7 +18,7 @@ use futures::future::LocalBoxFuture;
 use crate::output;
 
 /// All proofs, as they are listed.
-const PROOFS: &[Proof] = &[kubelets::PROOF];
+const PROOFS: &[Proof] = &[drain_speed::PROOF, kubelets::PROOF];
 
 /// Something that is claimed, and how to find out.
 pub(crate) struct Proof {

@@ -1,6 +1,7 @@
 //! Project tasks: `cargo xtask <command>`.
 
 mod control_plane;
+mod demo;
 mod output;
 mod prove;
 mod run;
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// A Kubernetes control plane on this machine, to try things on
     ControlPlane(control_plane::Args),
+    /// Drain a node before your eyes, on a control plane made for it
+    Demo,
     /// Proofs: measurements and long runs that end in ok or short
     Prove(prove::Cli),
     /// Run all tiers of tests
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match Cli::parse().command {
             Command::ControlPlane(args) => control_plane::run(args).await,
+            Command::Demo => demo::run().await,
             Command::Prove(args) => prove::run(args).await,
             Command::Test(args) => test::run(args).await,
             Command::Tidy => tidy::run(),

@@ -7,6 +7,8 @@ use operations::drain::{Flaw, Illegal, Plan};
 use serde_json::{Value, json};
 use store::StoreError;
 
+use crate::params;
+
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -178,12 +180,13 @@ impl EngineError {
                 ]
             }
             Self::NoNodes => vec![],
-            Self::NotSynced(error) => vec![("detail", json!(error.to_string()))],
-            Self::Connect(error) => vec![("detail", json!(error.to_string()))],
-            Self::Store(error) => vec![("detail", json!(error.to_string()))],
+            Self::NotSynced(error) => params::not_synced(error),
+            Self::Connect(error) => params::connect(error),
+            Self::Store(error) => params::store(error),
         };
         pairs
             .into_iter()
+            .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| (name.to_owned(), value))
             .collect()
     }

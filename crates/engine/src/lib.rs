@@ -8,6 +8,7 @@ mod access;
 mod engine;
 mod error;
 mod operate;
+mod params;
 mod perform;
 mod runner;
 mod schedulable;

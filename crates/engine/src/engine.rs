@@ -213,7 +213,8 @@ impl Engine {
         }
     }
 
-    pub(crate) fn new_id(&self) -> OperationId {
+    /// An id nobody has yet. Ids sort by time.
+    pub fn new_id(&self) -> OperationId {
         // A fresh RandomState is seeded by the system's randomness.
         let random = std::hash::RandomState::new().build_hasher().finish() & 0xff_ffff;
         format!("{}-{random:06x}", Time::now().strftime("%Y%m%d-%H%M%S")).into()

@@ -78,7 +78,7 @@ impl Engine {
         )
         .await?;
         let snapshot = self.snapshot(cluster).await?;
-        let request = self.request(cluster, by, request, &snapshot)?;
+        let request = self.request(self.new_id(), cluster, by, request, &snapshot)?;
         let (mut plan, flaws) = planned(&request, &snapshot);
         if verify {
             verify_plan(&self.writer(&member, by)?, &mut plan, &snapshot).await;
@@ -97,9 +97,21 @@ impl Engine {
         by: &Person,
         request: &DrainRequest,
     ) -> Result<OperationId, EngineError> {
+        self.drain_as(self.new_id(), cluster, by, request).await
+    }
+
+    /// Like [`Engine::drain`], under an id that [`Engine::new_id`] made before: the command names the operation's record
+    /// by it.
+    pub async fn drain_as(
+        &self,
+        id: OperationId,
+        cluster: &ClusterId,
+        by: &Person,
+        request: &DrainRequest,
+    ) -> Result<OperationId, EngineError> {
         let member = self.member(cluster)?;
         let snapshot = self.snapshot(cluster).await?;
-        let request = self.request(cluster, by, request, &snapshot)?;
+        let request = self.request(id, cluster, by, request, &snapshot)?;
         let (plan, flaws) = planned(&request, &snapshot);
         if !flaws.is_empty() {
             return Err(EngineError::PlanFlawed { flaws });
@@ -346,13 +358,14 @@ impl Engine {
 
     fn request(
         &self,
+        id: OperationId,
         cluster: &ClusterId,
         by: &Person,
         request: &DrainRequest,
         snapshot: &Snapshot,
     ) -> Result<Request, EngineError> {
         Ok(Request {
-            id: self.new_id(),
+            id,
             cluster: cluster.clone(),
             nodes: self.resolve(snapshot, &request.nodes)?,
             options: request.options.clone(),

@@ -13,9 +13,6 @@ use tokio::time::Instant;
 use crate::error::EngineError;
 use crate::operate::Running;
 
-/// How many ended operations stay in memory.
-const KEPT_ENDED: usize = 64;
-
 /// How an engine works.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -54,12 +54,6 @@ impl Running {
     }
 }
 
-impl Running {
-    pub(crate) fn has_ended(&self) -> bool {
-        self.status.borrow().state.ended.is_some()
-    }
-}
-
 impl Engine {
     /// Plans a drain and lints the plan. With `verify`, the server is asked about every pod that would be evicted
     /// (dry-run eviction), and its answers stand in the plan. Writes nothing.

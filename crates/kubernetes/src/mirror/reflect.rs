@@ -22,12 +22,8 @@ use super::wire;
 
 /// Objects in a page, as client-go does.
 const PAGE: u32 = 500;
-/// API servers end a list after 60 s (`--request-timeout`); a page that takes longer comes over a dead connection.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(90);
 /// What a watch asks the server for; it ends the watch after that.
 const WATCH_SECONDS: u32 = 290;
-/// Bookmarks come every minute; a watch that is silent for longer hangs on a dead connection.
-const SILENCE: Duration = Duration::from_secs(95);
 /// How soon a kind that may not be read is tried again.
 const GAP_RETRY: Duration = Duration::from_secs(60);
 /// After so many refusals in a row by the server a watch does not resume but lists anew.
@@ -68,11 +64,21 @@ fn expired(status: &Status) -> bool {
 
 pub(crate) type Sender = mpsc::Sender<(usize, Event)>;
 
+/// How to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    /// Lists come as a stream of events rather than in pages.
+    pub(crate) streaming: bool,
+    /// A connection on which nothing comes for longer is dead. API servers send bookmarks every minute and end a list
+    /// after one (`--request-timeout`).
+    pub(crate) silence: Duration,
+}
+
 pub(crate) struct Reflector<T> {
     client: Client,
     source: Source,
     number: usize,
-    streaming: bool,
+    style: Style,
     interner: Interner,
     events: Sender,
     /// Where the watch goes on; `None` before the first list and when it must be done anew.
@@ -87,14 +93,14 @@ impl<T: Mirrored> Reflector<T> {
         client: Client,
         source: Source,
         number: usize,
-        streaming: bool,
+        style: Style,
         events: Sender,
     ) -> Self {
         Self {
             client,
             source,
             number,
-            streaming,
+            style,
             interner: Interner::default(),
             events,
             resume: None,
@@ -131,7 +137,7 @@ impl<T: Mirrored> Reflector<T> {
                     }
                 }
                 End::NoStreaming => {
-                    self.streaming = false;
+                    self.style.streaming = false;
                     Duration::ZERO
                 }
                 End::Failed(error) => {
@@ -173,7 +179,7 @@ impl<T: Mirrored> Reflector<T> {
     async fn round(&mut self) -> Result<(), End> {
         match self.resume.clone() {
             Some(version) => self.watch(&version, false).await,
-            None if self.streaming => self.watch("", true).await,
+            None if self.style.streaming => self.watch("", true).await,
             None => {
                 self.list().await?;
                 let version = self.resume.clone().unwrap_or_default();
@@ -205,11 +211,13 @@ impl<T: Mirrored> Reflector<T> {
             let request = Request::new(&self.source.path)
                 .list(&params)
                 .map_err(kube::Error::BuildRequest)?;
-            let page =
-                tokio::time::timeout(PAGE_TIMEOUT, self.client.request::<wire::Page<T>>(request));
+            let page = tokio::time::timeout(
+                self.style.silence,
+                self.client.request::<wire::Page<T>>(request),
+            );
             let page = page
                 .await
-                .map_err(|_| End::Failed(silent(PAGE_TIMEOUT)))??;
+                .map_err(|_| End::Failed(silent(self.style.silence)))??;
             self.healthy = true;
             for object in page.items {
                 let fact = object.fact(self.source.kind, &mut self.interner);
@@ -238,10 +246,11 @@ impl<T: Mirrored> Reflector<T> {
         let request = Request::new(&self.source.path)
             .watch(&params, version)
             .map_err(kube::Error::BuildRequest)?;
-        let stream = tokio::time::timeout(PAGE_TIMEOUT, self.client.request_events::<T>(request));
+        let stream =
+            tokio::time::timeout(self.style.silence, self.client.request_events::<T>(request));
         let stream = match stream
             .await
-            .map_err(|_| End::Failed(silent(PAGE_TIMEOUT)))?
+            .map_err(|_| End::Failed(silent(self.style.silence)))?
         {
             Err(kube::Error::Api(status)) if initial && matches!(status.code, 400 | 422) => {
                 return Err(End::NoStreaming);
@@ -254,11 +263,11 @@ impl<T: Mirrored> Reflector<T> {
             self.send(Event::Listing).await?;
         }
         loop {
-            let next = match tokio::time::timeout(SILENCE, stream.next()).await {
+            let next = match tokio::time::timeout(self.style.silence, stream.next()).await {
                 // A list may start slowly, but it is not silent for as long.
                 Err(_) => {
                     return if listing {
-                        Err(End::Failed(silent(SILENCE)))
+                        Err(End::Failed(silent(self.style.silence)))
                     } else {
                         Ok(())
                     };

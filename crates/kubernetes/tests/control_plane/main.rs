@@ -1,11 +1,14 @@
 //! The crate in front of a real control plane: what the server really answers decides, not what we believe of it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod claims;
 mod connecting;
 mod leading;
 mod mirroring;
 mod nodes;
 mod pods;
+mod proxy;
 
 use std::time::Duration;
 

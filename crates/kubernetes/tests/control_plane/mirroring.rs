@@ -7,6 +7,7 @@ use serde_json::json;
 use testkit::builders::{self, Allows, Template};
 use testkit::{FakeNode, apply, delete};
 
+use crate::proxy::{Network, Proxy};
 use crate::*;
 
 async fn list(cluster: &Cluster, path: &str) -> Result<BTreeSet<(String, Uid, String)>> {
@@ -167,14 +168,29 @@ async fn every_kind_arrives_streamed_or_paged() -> Result<()> {
     Ok(())
 }
 
+/// Pods go, others come, one under the name of another, while the mirrors do not see it.
+async fn change(client: &kube::Client, round: usize) -> Result<()> {
+    let pods = builders::pods_of(client, "shop", "web").await?;
+    let names = pods.iter().filter_map(|pod| pod.metadata.name.clone());
+    let going = names.take(7).map(|name| builders::bare_pod("shop", &name));
+    delete(client, &going.collect::<Vec<_>>()).await?;
+    let same = builders::bare_pod("shop", "same");
+    delete(client, std::slice::from_ref(&same)).await?;
+    let api = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(client.clone(), "shop");
+    wait_until(PATIENCE, "it is gone", async || {
+        Ok(api.get_opt("same").await?.map_or(Ok(()), |_| Err("there")))
+    })
+    .await?;
+    apply(
+        client,
+        &[same, builders::bare_pod("shop", &format!("round-{round}"))],
+    )
+    .await
+}
+
 #[tokio::test]
-async fn nothing_is_lost_when_the_server_dies_and_watches_expire() -> Result<()> {
-    // Expired watches and relists come from the compaction of etcd, which the API server asks for.
-    let options = Options {
-        apiserver_flags: vec!["--etcd-compaction-interval=2s".to_owned()],
-        ..Options::default()
-    };
-    let plane = ControlPlane::start(options).await?;
+async fn nothing_is_lost_by_cut_and_stalled_connections_and_expired_watches() -> Result<()> {
+    let plane = plane().await?;
     let cluster = admin(&plane).await?;
     let client = plane.client().await?;
     let _kubelets = plane.kubelets(FakeNode::fleet(3)).await?;
@@ -186,66 +202,53 @@ async fn nothing_is_lost_when_the_server_dies_and_watches_expire() -> Result<()>
         ],
     )
     .await?;
-    let streamed = synced(&cluster, &MirrorOptions::default()).await?;
-    let paged = synced(
-        &cluster,
-        &MirrorOptions {
-            paged: true,
-            ..MirrorOptions::default()
-        },
-    )
-    .await?;
-    until(&streamed, "20 pods", |snapshot| {
-        snapshot.pods().in_namespace("shop").count() == 20
-    })
-    .await?;
-
-    let mut number = 0;
-    for _ in 0..3 {
-        plane.kill_apiserver();
-        plane.restart_apiserver().await?;
-        // What happens before the mirror is back: pods go, others come under the same names.
-        number += 1;
-        let mark = format!("round-{number}");
-        let pods = builders::pods_of(&client, "shop", "web").await?;
-        let names = pods.iter().filter_map(|pod| pod.metadata.name.clone());
-        let going: Vec<_> = names
-            .take(7)
-            .map(|name| builders::bare_pod("shop", &name))
-            .collect();
-        delete(&client, &going).await?;
-        apply(
-            &client,
-            &[
-                builders::bare_pod("shop", "same"),
-                builders::bare_pod("shop", &mark),
-            ],
-        )
-        .await?;
-        for mirror in [&streamed, &paged] {
-            until(mirror, &mark, |snapshot| {
-                snapshot
-                    .pod(&ObjectKey::new("shop", mark.as_str()))
-                    .is_some()
-            })
-            .await?;
-        }
-        delete(&client, &[builders::bare_pod("shop", "same")]).await?;
-    }
-    wait_until(PATIENCE, "the workload has settled", async || {
-        let pods = builders::pods_of(&client, "shop", "web").await?;
-        let ready = pods.iter().filter(|pod| builders::is_ready(pod)).count();
-        Ok(if ready == 20 && pods.len() == 20 {
-            Ok(())
-        } else {
-            Err(ready)
+    let proxy = Proxy::start(plane.server_url()).await?;
+    let connect = Connect {
+        kubeconfig: Some(plane.kubeconfig().to_owned()),
+        server: Some(proxy.url.clone()),
+        ..Connect::default()
+    };
+    let far = Cluster::connect(&connect).await?;
+    let options = |paged| MirrorOptions {
+        paged,
+        silence: Duration::from_secs(5),
+        ..MirrorOptions::default()
+    };
+    let mirrors = [
+        synced(&far, &options(false)).await?,
+        synced(&far, &options(true)).await?,
+    ];
+    for mirror in &mirrors {
+        until(mirror, "20 pods", |snapshot| {
+            snapshot.pods().in_namespace("shop").count() == 20
         })
-    })
-    .await?;
-    for mirror in [&streamed, &paged] {
-        wait_same(&cluster, mirror).await?;
-        for node in mirror.latest().unwrap().nodes.iter() {
-            let snapshot = mirror.latest().unwrap();
+        .await?;
+    }
+    let rounds = [
+        // The watch goes on where it was.
+        (Network::Cut, false),
+        // What it missed is no longer in the server's memory: it lists anew.
+        (Network::Cut, true),
+        // Nothing tells that the connection is dead, but its silence.
+        (Network::Stalls, false),
+        (Network::Stalls, true),
+    ];
+    for (round, (network, restart)) in rounds.into_iter().enumerate() {
+        proxy.set(network);
+        change(&client, round).await?;
+        if restart {
+            plane.restart_apiserver().await?;
+        }
+        proxy.set(Network::Works);
+        for mirror in &mirrors {
+            wait_same(&cluster, mirror)
+                .await
+                .with_context(|| format!("{network:?}, restart {restart}"))?;
+        }
+    }
+    for mirror in &mirrors {
+        let snapshot = mirror.latest().context("no picture")?;
+        for node in snapshot.nodes.iter() {
             let on: BTreeSet<_> = snapshot
                 .pods_on(&node.name)
                 .map(|pod| pod.key.clone())

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 /// A cluster refloat watches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterView {
-    /// UID of its kube-system namespace.
+    /// UID of its kube-system namespace; empty while it was never reached.
     pub id: model::ClusterId,
     /// The context or configured name; for people, not unique.
     pub name: String,
@@ -38,4 +38,7 @@ pub struct ClusterView {
     /// Kinds that cannot be read there, with the server's words.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub gaps: std::collections::BTreeMap<String, String>,
+    /// Why it is not watched, when it is not: a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }

@@ -68,7 +68,10 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, error: &schemars::S
             "403": failure("The cluster does not let this person do that"),
             "404": failure("No such cluster, node or operation"),
             "409": failure("Something else is in the way"),
+            "413": failure("The body is too large"),
+            "415": failure("The body is not application/json"),
             "503": failure("The cluster cannot be reached, or this replica does not lead"),
+            "default": failure("Any other refusal or fault"),
         },
     });
     if let Some(request) = route.request {

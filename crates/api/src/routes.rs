@@ -133,6 +133,11 @@ pub const ROUTES: &[Route] = &[
             ("cluster", "Only operations of this cluster"),
             ("node", "Only operations on this node"),
             ("active", "`true`: only operations that have not ended"),
+            (
+                "before",
+                "Only operations begun before this one: the last of the page before",
+            ),
+            ("limit", "At most so many, 50 unless told, 500 at most"),
         ],
         ..get(
             "operations",

@@ -1,0 +1,136 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use engine::{Engine, RECORD_FORMAT};
+use store::Store;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::clusters::Clusters;
+use crate::error::ServerError;
+use crate::leader::Leader;
+use crate::listen::Listener;
+use crate::metrics::Metrics;
+use crate::options::ServerOptions;
+use crate::routes;
+
+/// How long a request waits for the first picture of a cluster before it is told that there is none.
+const SYNC_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A server that listens and does not serve yet.
+pub struct Server {
+    listener: Listener,
+    store: Store,
+    options: ServerOptions,
+}
+
+/// Serves until `shutdown`. See [`Server::run`].
+///
+/// # Errors
+/// What [`Server::bind`] and [`Server::run`] say.
+pub async fn run(
+    options: ServerOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    Server::bind(options).await?.run(shutdown).await
+}
+
+impl Server {
+    /// Takes the address and the record.
+    ///
+    /// # Errors
+    /// The address is not safe or not free, the TLS files or the record cannot be used, no cluster is named.
+    pub async fn bind(options: ServerOptions) -> Result<Self, ServerError> {
+        // An error only says that a provider is installed already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        if options.clusters.is_empty() {
+            return Err(ServerError::NoClusters);
+        }
+        let listener =
+            Listener::bind(options.listen, options.tls.clone(), options.insecure_listen).await?;
+        let store = Store::open(&options.record, store::Options::new(RECORD_FORMAT))?;
+        Ok(Self {
+            listener,
+            store,
+            options,
+        })
+    }
+
+    /// Where it listens; tells the port when port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address
+    }
+
+    /// Serves until `shutdown`; then ends streams, answers what is under way, ends the tasks of operations (they go on
+    /// at the next start), and gives the leader Lease back. Dropping the future ends everything at once.
+    ///
+    /// # Errors
+    /// A cluster is configured wrongly or twice, or leadership was lost: then nothing acts any more, and the process
+    /// should end and be started again.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let options = self.options;
+        let engine = Engine::new(
+            self.store,
+            engine::Options {
+                impersonate: true,
+                sync_deadline: SYNC_DEADLINE,
+                claim_namespace: options.claim_namespace.clone(),
+                claim_for: options.claim_for,
+                ..engine::Options::default()
+            },
+        );
+        let app = Arc::new(App::new(
+            engine,
+            Clusters::new(&options.claim_namespace),
+            Leader::new(options.leader.clone()),
+            options.body_limit,
+            options.request_timeout,
+        ));
+        let later = app.clusters.connect(&app.engine, &options.clusters).await?;
+        let mut background = JoinSet::new();
+        for (place, connect) in later {
+            background.spawn(Clusters::retry(app.clone(), place, connect));
+        }
+        background.spawn(Clusters::take_up(app.clone()));
+        background.spawn(Metrics::count(app.clone()));
+        tracing::info!(address = %self.listener.address, "listening");
+
+        let router = routes::router(app.clone());
+        let serving = self.listener.serve(router, app.stop.clone(), options.grace);
+        let mut serving = std::pin::pin!(serving);
+        let verdict = {
+            let campaign = app.leader.campaign(&app.engine, app.clusters.first());
+            let mut campaign = std::pin::pin!(campaign);
+            let mut shutdown = std::pin::pin!(shutdown);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = campaign.as_mut() => break Err(ServerError::LeadershipLost { leader: app.leader.holder() }),
+                    () = shutdown.as_mut() => break Ok(()),
+                    Some(ended) = background.join_next() => if let Err(error) = ended {
+                        break Err(ServerError::Defect { reason: error.to_string() });
+                    },
+                    () = serving.as_mut() => break Err(ServerError::Defect { reason: "the listener ended".to_owned() }),
+                }
+            }
+        };
+        app.stop.cancel();
+        if verdict.is_ok() {
+            let mut work = app.take_work();
+            let finish = async {
+                serving.as_mut().await;
+                while work.join_next().await.is_some() {}
+            };
+            // The listener keeps the same time for itself; work may go on without its client.
+            let _ = tokio::time::timeout(options.grace * 2, finish).await;
+            work.shutdown().await;
+        }
+        // Whatever happened: first nobody acts any more, then the Lease is given back.
+        app.engine.stop().await;
+        background.shutdown().await;
+        app.take_work().shutdown().await;
+        app.engine.stop().await;
+        app.leader.stop().await;
+        verdict
+    }
+}

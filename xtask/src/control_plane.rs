@@ -126,6 +126,8 @@ async fn start_kubelets(plane: &ControlPlane, nodes: usize) -> Result<()> {
     let client = plane.client().await?;
     let api: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client);
     let patience = Duration::from_secs(60) + Duration::from_millis(50) * u32::try_from(nodes)?;
+    // Listing thousands of nodes is work for the server that the nodes wait for.
+    let pause = Duration::from_millis(50) + Duration::from_millis(1) * u32::try_from(nodes)?;
     testkit::wait_until(patience, "all nodes are schedulable", async || {
         if !played.process.is_alive() {
             return Ok(Err(
@@ -139,7 +141,7 @@ async fn start_kubelets(plane: &ControlPlane, nodes: usize) -> Result<()> {
             .iter()
             .filter(|node| testkit::is_schedulable(node))
             .count();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(pause).await;
         Ok(if usable >= nodes {
             Ok(())
         } else {

@@ -108,7 +108,7 @@ impl Tier {
 pub(crate) async fn run(args: Args) -> Result<bool> {
     install()?;
     let wanted = |name: &str| args.tiers.is_empty() || args.tiers.iter().any(|tier| tier == name);
-    let packages = Packages::of_workspace()?;
+    let packages = Packages::from_metadata(&tidy::metadata()?)?;
     let mut tiers = Vec::new();
     if wanted("style") {
         tiers.push(timed(Tier::new("style"), style));
@@ -224,14 +224,15 @@ fn control_plane(tier: &mut Tier, packages: &Packages) {
 struct Packages(Vec<String>);
 
 impl Packages {
-    fn of_workspace() -> Result<Self> {
-        let metadata = tidy::metadata()?;
+    fn from_metadata(metadata: &serde_json::Value) -> Result<Self> {
         let packages = metadata["packages"]
             .as_array()
             .context("cargo metadata without packages")?;
         let has_tests = |package: &&serde_json::Value| {
+            // What has a source is not of the workspace.
+            let ours = package["source"].is_null();
             let targets = package["targets"].as_array().into_iter().flatten();
-            targets
+            ours && targets
                 .into_iter()
                 .any(|target| target["kind"][0] == "test")
         };
@@ -277,7 +278,7 @@ fn report(tiers: &[Tier]) -> bool {
 }
 
 /// Installs what is missing, if this is a Debian and we may.
-fn install() -> Result<()> {
+pub(crate) fn install() -> Result<()> {
     let missing: Vec<&str> = NEEDS
         .iter()
         .filter(|(program, _)| !in_path(program))
@@ -340,6 +341,21 @@ mod tests {
                 passed: 15,
                 failed: 2
             }
+        );
+    }
+    #[test]
+    fn only_our_crates_are_tested_each_in_its_tier() {
+        let package = |name: &str, source: Option<&str>, kind: &str| serde_json::json!({"name": name, "source": source, "targets": [{"kind": ["lib"]}, {"kind": [kind]}]});
+        let metadata = serde_json::json!({"packages": [
+            package("model", None, "test"),
+            package("engine", None, "test"),
+            package("store", None, "bench"),
+            package("tokio", Some("registry"), "test"),
+        ]});
+        let (pure, real) = Packages::from_metadata(&metadata).unwrap().with_tests();
+        assert_eq!(
+            (pure, real),
+            (vec!["model".to_owned()], vec!["engine".to_owned()])
         );
     }
 }

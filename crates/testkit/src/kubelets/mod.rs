@@ -151,7 +151,7 @@ impl Kubelets {
             .unwrap_or_default();
         let api: Api<core::Node> = Api::all(client.clone());
         // Listing thousands of nodes is work for the server that the nodes wait for.
-        let pause = Duration::from_micros(200) * u32::try_from(names.len())?;
+        let pause = Duration::from_millis(1) * u32::try_from(names.len())?;
         wait_until(patience, "all nodes are schedulable", async || {
             tokio::time::sleep(pause).await;
             let list = api.list(&Default::default()).await?;

@@ -239,10 +239,15 @@ pub(super) fn impersonate<'a>(
         reason: format!("{what} cannot be sent as a header"),
     };
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| unusable(text));
+    // Without a name the request would be our own; spaces at the ends are cut off on the way, and "admin " is not admin.
+    let name = |text: &str| match value(text) {
+        Ok(value) if !text.is_empty() && text.trim() == text => Ok(value),
+        _ => Err(unusable(&format!("\"{}\"", text.escape_debug()))),
+    };
     let mut headers = HeaderMap::new();
-    headers.append("impersonate-user", value(user)?);
+    headers.append("impersonate-user", name(user)?);
     for group in groups {
-        headers.append("impersonate-group", value(group)?);
+        headers.append("impersonate-group", name(group)?);
     }
     if let Some(uid) = uid {
         headers.append("impersonate-uid", value(uid)?);
@@ -337,6 +342,27 @@ mod tests {
         let loaded = load(&connect).await.unwrap();
         assert_eq!(loaded.impersonation["impersonate-user"], "alice");
         assert!(loaded.impersonation.get("impersonate-group").is_none());
+    }
+
+    #[test]
+    fn nobody_becomes_somebody_else_on_the_way() {
+        for user in [
+            "",
+            " ",
+            "admin ",
+            "\tadmin",
+            "a\r\nimpersonate-group: system:masters",
+        ] {
+            assert!(
+                impersonate(user, &[], None, std::iter::empty()).is_err(),
+                "{user:?}"
+            );
+            let groups = [user.to_owned()];
+            assert!(
+                impersonate("u", &groups, None, std::iter::empty()).is_err(),
+                "{user:?}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@ use kubernetes::Cordon;
 use model::marks::{BY, CORDONED, NEXT_TAINT, OPERATION, REASON};
 use operations::Refusal;
 use serde_json::json;
-use testkit::{FakeNode, apply};
+use testkit::FakeNode;
 
 use crate::*;
 
@@ -183,45 +183,50 @@ async fn writers_that_meet_do_not_undo_each_other() -> Result<()> {
     let cluster = admin(&plane).await?;
     let writer = writer(&cluster);
     let planned = register_node(&cluster, "n1").await?;
-    apply(&plane.client().await?, &[testkit::builders::namespace("x")]).await?;
-    // Cordon, taint and a stranger's annotations at the same time: each is decided anew when the node changed.
-    let ours = marks("op1");
-    let (cordoned, tainted, others) = tokio::join!(
-        writer.set_schedulable("n1", &planned, true, &ours, false),
-        async {
-            writer
-                .set_next_taint("n1", &planned, &"op1".into(), true)
-                .await
-        },
-        async {
-            for count in 0..5 {
-                patch_node(
-                    &cluster,
-                    "n1",
-                    json!({"metadata": {"annotations": {"theirs": count.to_string()}}}),
-                )
-                .await?;
-            }
-            anyhow::Ok(())
+    patch_node(
+        &cluster,
+        "n1",
+        json!({"spec": {"taints": [taint("first", "NoSchedule")]}}),
+    )
+    .await?;
+    // Ours comes and goes while a stranger adds one taint after the other: each of our writes replaces the list, and
+    // is decided anew when it changed meanwhile.
+    let operation = "op1".into();
+    let ours = async {
+        for round in 0..60 {
+            let set = writer
+                .set_next_taint("n1", &planned, &operation, round % 2 == 0)
+                .await;
+            ensure!(
+                set == Ok(()) || matches!(set, Err(Refusal::Changed { .. })),
+                "{set:?}"
+            );
         }
-    );
-    others?;
-    ensure!(
-        cordoned == Ok(Cordon::Changed) && tainted == Ok(()),
-        "{cordoned:?} {tainted:?}"
-    );
+        Ok(())
+    };
+    let theirs = async {
+        for count in 0..60 {
+            let add = json!([{"op": "add", "path": "/spec/taints/-", "value": taint(&format!("t{count}"), "NoSchedule")}]);
+            let request = http::Request::patch("/api/v1/nodes/n1")
+                .header("content-type", "application/json-patch+json")
+                .body(add.to_string().into_bytes())?;
+            cluster.writer.request::<Value>(request).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(ours, theirs)?;
     let seen = node(&cluster, "n1").await?;
-    ensure!(
-        seen["spec"]["unschedulable"] == true && annotation(&seen, "theirs") == Some("4"),
-        "{seen}"
-    );
     let taints = seen["spec"]["taints"]
         .as_array()
         .cloned()
         .unwrap_or_default();
-    ensure!(
-        taints.iter().any(|taint| taint["key"] == NEXT_TAINT),
-        "{seen}"
-    );
+    for count in 0..60 {
+        ensure!(
+            taints
+                .iter()
+                .any(|taint| taint["key"] == format!("t{count}")),
+            "t{count} is lost: {taints:?}"
+        );
+    }
     Ok(())
 }

@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Some(chinese) = zh.get(key) else { continue };
         match (parameters(english), parameters(chinese)) {
             (Ok(a), Ok(b)) if a == b => {}
-            (Ok(a), Ok(b)) => faults.push(format!("{key}: parameters {a:?} in English, {b:?} in Chinese")),
+            (Ok(a), Ok(b)) => faults.push(format!(
+                "{key}: parameters {a:?} in English, {b:?} in Chinese"
+            )),
             (Err(fault), _) | (_, Err(fault)) => faults.push(format!("{key}: {fault}")),
         }
         table.push_str(&format!("    ({key:?}, [{english:?}, {chinese:?}]),\n"));
@@ -32,7 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(faults.join("\n").into());
     }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
-    #[expect(clippy::disallowed_methods, reason = "a build script writes its output")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a build script writes its output"
+    )]
     std::fs::write(out.join("table.rs"), table)?;
     Ok(())
 }
@@ -44,14 +49,27 @@ fn read(file: &str, text: &str) -> Result<BTreeMap<String, String>, Box<dyn Erro
     flatten("", &parsed, &mut flat).map_err(|fault| format!("{file}: {fault}"))?;
     let resolve = |text: &String| match text.strip_prefix('=') {
         None => Ok(text.clone()),
-        Some(other) => flat.get(other).cloned().ok_or_else(|| format!("{file}: no {other} to refer to")),
+        Some(other) => flat
+            .get(other)
+            .cloned()
+            .ok_or_else(|| format!("{file}: no {other} to refer to")),
     };
-    flat.iter().map(|(key, text)| Ok((key.clone(), resolve(text)?))).collect()
+    flat.iter()
+        .map(|(key, text)| Ok((key.clone(), resolve(text)?)))
+        .collect()
 }
 
-fn flatten(prefix: &str, table: &toml::Table, flat: &mut BTreeMap<String, String>) -> Result<(), String> {
+fn flatten(
+    prefix: &str,
+    table: &toml::Table,
+    flat: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
     for (name, value) in table {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let key = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
         match value {
             toml::Value::Table(inner) => flatten(&key, inner, flat)?,
             toml::Value::String(text) => drop(flat.insert(key, text.clone())),
@@ -84,5 +102,9 @@ fn parameters(text: &str) -> Result<BTreeSet<String>, String> {
             sign => return Err(format!("a {sign} too many")),
         }
     }
-    if optional { Err("a [ without ]".to_owned()) } else { Ok(names) }
+    if optional {
+        Err("a [ without ]".to_owned())
+    } else {
+        Ok(names)
+    }
 }

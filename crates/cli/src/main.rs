@@ -1,2 +1,5 @@
 //! The refloat program.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    cli::run(std::env::args_os())
+}

@@ -10,7 +10,9 @@ pub(crate) fn fill(voice: &Voice, text: &str, params: &Value) -> String {
     let mut rest = text;
     while let Some(open) = rest.find('[') {
         out.push_str(&part(voice, &rest[..open], params).0);
-        let (inner, after) = rest[open + 1..].split_once(']').unwrap_or((&rest[open + 1..], ""));
+        let (inner, after) = rest[open + 1..]
+            .split_once(']')
+            .unwrap_or((&rest[open + 1..], ""));
         if let (text, true) = part(voice, inner, params) {
             out.push_str(&text);
         }
@@ -44,7 +46,11 @@ fn parameter(voice: &Voice, inner: &str, params: &Value) -> Option<String> {
     if let Some((name, words)) = inner.split_once('|') {
         let value = present(params, name)?;
         let (one, several) = words.split_once('|').unwrap_or((words, words));
-        let word = if value.as_i64() == Some(1) { one } else { several };
+        let word = if value.as_i64() == Some(1) {
+            one
+        } else {
+            several
+        };
         return Some(format!("{} {word}", plain(voice, value)));
     }
     let (name, format) = inner.split_once(':').unwrap_or((inner, ""));
@@ -59,7 +65,10 @@ fn parameter(voice: &Voice, inner: &str, params: &Value) -> Option<String> {
             Some(ms) => human::milliseconds(voice.language, ms),
             None => plain(voice, value),
         },
-        "time" => value.as_str().map_or_else(|| plain(voice, value), |text| human::time(&voice.zone, text)),
+        "time" => value.as_str().map_or_else(
+            || plain(voice, value),
+            |text| human::time(&voice.zone, text),
+        ),
         area => voice.code(area, value),
     })
 }
@@ -85,7 +94,12 @@ fn plain(voice: &Voice, value: &Value) -> String {
             items.join(voice.language.list_separator())
         }
         Value::Object(fields) => {
-            let text = |name| fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let text = |name| {
+                fields
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .filter(|text| !text.is_empty())
+            };
             match (text("namespace"), text("name").or(text("user"))) {
                 (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
                 (None, Some(name)) => name.to_owned(),
@@ -112,13 +126,19 @@ mod tests {
         for (text, expected) in [
             ("{n|pod|pods}, {m|pod|pods}", "1 pod, 3 pods"),
             ("{list} on {node}", "a, x/b on hz-1"),
-            ("{at:time} {s:duration} {ms:ms}", "2026-11-25 00:01:02 4m12s 1.5s"),
+            (
+                "{at:time} {s:duration} {ms:ms}",
+                "2026-11-25 00:01:02 4m12s 1.5s",
+            ),
             ("a[ b {nothing}][ c {empty}][ d {absent}][ e {n}]", "a e 1"),
             ("{absent}!", "{absent}!"),
         ] {
             assert_eq!(fill(&voice, text, &params), expected);
         }
         let zh = Voice::new(Language::ZhCn);
-        assert_eq!(fill(&zh, "{list} {s:duration}", &params), "a、x/b 4 分 12 秒");
+        assert_eq!(
+            fill(&zh, "{list} {s:duration}", &params),
+            "a、x/b 4 分 12 秒"
+        );
     }
 }

@@ -8,8 +8,16 @@ use crate::Language;
 /// A duration in its two largest units: `4m12s`, `4 分 12 秒`.
 pub fn duration(language: Language, seconds: i64) -> String {
     let total = seconds.max(0);
-    let units = [(86_400, "d", "天"), (3_600, "h", "小时"), (60, "m", "分"), (1, "s", "秒")];
-    let first = units.iter().position(|(length, ..)| total >= *length).unwrap_or(units.len() - 1);
+    let units = [
+        (86_400, "d", "天"),
+        (3_600, "h", "小时"),
+        (60, "m", "分"),
+        (1, "s", "秒"),
+    ];
+    let first = units
+        .iter()
+        .position(|(length, ..)| total >= *length)
+        .unwrap_or(units.len() - 1);
     let mut rest = total;
     let mut parts = Vec::new();
     for (at, (length, short, chinese)) in units.iter().enumerate().skip(first).take(2) {
@@ -43,7 +51,10 @@ pub fn milliseconds(language: Language, ms: i64) -> String {
 /// An RFC 3339 time in a zone, to the second; anything else as it is.
 pub(crate) fn time(zone: &TimeZone, text: &str) -> String {
     match text.parse::<Timestamp>() {
-        Ok(time) => time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(time) => time
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
         Err(_) => text.to_owned(),
     }
 }

@@ -132,7 +132,9 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
 }
 
 fn phrase(language: Language, key: &str) -> Option<&'static str> {
-    let at = TABLE.binary_search_by(|(known, _)| (*known).cmp(key)).ok()?;
+    let at = TABLE
+        .binary_search_by(|(known, _)| (*known).cmp(key))
+        .ok()?;
     let (_, texts) = TABLE.get(at)?;
     Some(match language {
         Language::En => texts[0],
@@ -163,8 +165,14 @@ mod tests {
     #[test]
     fn a_key_without_sentence_is_shown_as_it_is() {
         assert_eq!(say(Language::En, "no.such", &Value::Null), "no.such");
-        assert_eq!(say(Language::ZhCn, "no.such", &json!({"a": 1})), "no.such {\"a\":1}");
-        assert_eq!(Voice::new(Language::En).code("why", &json!({"x": 1})), "why {\"x\":1}");
+        assert_eq!(
+            say(Language::ZhCn, "no.such", &json!({"a": 1})),
+            "no.such {\"a\":1}"
+        );
+        assert_eq!(
+            Voice::new(Language::En).code("why", &json!({"x": 1})),
+            "why {\"x\":1}"
+        );
     }
 
     #[test]
@@ -173,13 +181,19 @@ mod tests {
         let text = Voice::new(Language::En).code("why", &why);
         assert!(text.contains("web") && text.contains("data"), "{text}");
         let text = Voice::new(Language::ZhCn).code("why", &why);
-        assert!(text.contains("web") && text.contains("data") && text.contains("干扰预算"), "{text}");
+        assert!(
+            text.contains("web") && text.contains("data") && text.contains("干扰预算"),
+            "{text}"
+        );
     }
 
     #[test]
     fn no_sentence_is_empty_or_the_same_by_oversight() {
         for (key, [english, chinese]) in TABLE {
-            assert!(!english.trim().is_empty() && !chinese.trim().is_empty(), "{key}");
+            assert!(
+                !english.trim().is_empty() && !chinese.trim().is_empty(),
+                "{key}"
+            );
             let words = english.chars().filter(char::is_ascii_alphabetic).count();
             let is_words = words > 12 && english.contains(' ') && !english.starts_with('{');
             assert!(!is_words || english != chinese, "{key} is not translated");

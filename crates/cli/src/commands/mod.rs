@@ -1,0 +1,10 @@
+//! One file per command.
+
+pub(crate) mod completion;
+pub(crate) mod cordon;
+pub(crate) mod drain;
+mod following;
+pub(crate) mod nodes;
+pub(crate) mod ops;
+pub(crate) mod plan;
+pub(crate) mod version;

@@ -1,0 +1,8 @@
+//! What people see.
+
+pub(crate) mod live;
+pub(crate) mod nodes;
+pub(crate) mod operations;
+pub(crate) mod plan;
+pub(crate) mod progress;
+pub(crate) mod table;

@@ -1,0 +1,156 @@
+//! Facts to findings: drafts by cause, what several facts say together, which cause explains which, and the order.
+
+use std::collections::BTreeMap;
+
+use crate::facts::{Facts, Seen};
+use crate::family::{about, infer};
+use crate::{Action, Cause, Confidence, Evidence, Finding, Harm, Param, Report, Verdict};
+
+/// Who wrote a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Not known: a host's log, an event, command output.
+    #[default]
+    Host,
+    /// A container's own output: its limits are the pod's, not the host's.
+    Container,
+}
+
+/// What is known besides a text.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The systemd package, as `rpm -q systemd` or `dpkg-query` prints it.
+    pub systemd: Option<String>,
+    /// Who wrote the text.
+    pub origin: Origin,
+}
+
+/// A finding in the making.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) confidence: Confidence,
+    pub(crate) evidence: Vec<Evidence>,
+    pub(crate) count: u64,
+    pub(crate) remedy: Option<Action>,
+    pub(crate) params: BTreeMap<Param, String>,
+    pub(crate) undetermined: bool,
+    line: usize,
+}
+
+/// The findings in the making, by cause.
+pub(crate) type Drafts = BTreeMap<Cause, Draft>;
+
+impl Draft {
+    /// From what was seen.
+    pub(crate) fn of(seen: &Seen) -> Self {
+        let mut params = BTreeMap::new();
+        let mut by_count: Vec<_> = seen.subjects.iter().collect();
+        by_count.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        if let Some((subject, _)) = by_count.first() {
+            params.insert(Param::Subject, (*subject).clone());
+        }
+        if seen.max > 0.0 {
+            params.insert(Param::Number, seen.max.to_string());
+        }
+        Self {
+            confidence: seen.confidence.unwrap_or(Confidence::Low),
+            evidence: seen.evidence().collect(),
+            count: seen.count,
+            remedy: seen.remedy,
+            params,
+            undetermined: false,
+            line: seen.line(),
+        }
+    }
+
+    /// Takes the evidence of more facts.
+    pub(crate) fn support(&mut self, seen: &Seen) {
+        self.evidence.extend(seen.evidence());
+        self.count += seen.count;
+        self.line = self.line.min(seen.line());
+    }
+}
+
+/// Adds a cause on the ground of what was seen, or supports it when it is there already.
+pub(crate) fn put<'a>(drafts: &'a mut Drafts, cause: Cause, seen: &Seen) -> &'a mut Draft {
+    drafts
+        .entry(cause)
+        .and_modify(|draft| draft.support(seen))
+        .or_insert_with(|| Draft::of(seen))
+}
+
+/// The most quotes a finding carries.
+const QUOTES: usize = 6;
+
+/// From facts to the report.
+pub(crate) fn conclude(facts: &Facts, context: &Context) -> Report {
+    let mut drafts: Drafts = facts
+        .causes()
+        .map(|(cause, seen)| (cause, Draft::of(seen)))
+        .collect();
+    infer(facts, context, &mut drafts);
+    let present: Vec<Cause> = drafts.keys().copied().collect();
+    let root = |cause: Cause| {
+        crate::chain::explainers(cause)
+            .find(|root| present.contains(root) && !drafts[root].undetermined)
+    };
+    let mut ranked: Vec<(_, Finding)> = drafts
+        .iter()
+        .map(|(cause, draft)| {
+            let finding = finish(*cause, draft.clone(), root(*cause));
+            let key = (
+                finding.explained_by.is_some(),
+                finding.remedy == Action::Nothing,
+                !finding.is_decided(),
+                std::cmp::Reverse((about(*cause).weight, finding.confidence)),
+                draft.line,
+            );
+            (key, finding)
+        })
+        .collect();
+    ranked.sort_by_key(|(key, finding)| (*key, finding.cause));
+    Report {
+        findings: ranked.into_iter().map(|(_, finding)| finding).collect(),
+    }
+}
+
+fn finish(cause: Cause, mut draft: Draft, explained_by: Option<Cause>) -> Finding {
+    let about = about(cause);
+    if draft.evidence.len() > QUOTES {
+        let last = draft.evidence.pop();
+        draft.evidence.truncate(QUOTES - 1);
+        draft.evidence.extend(last);
+    }
+    let remedy = draft.remedy.unwrap_or(about.remedy);
+    Finding {
+        cause,
+        family: about.family,
+        verdict: if about.symptom || draft.undetermined {
+            Verdict::Undetermined {
+                probes: about.probes.to_vec(),
+            }
+        } else {
+            Verdict::Decided
+        },
+        confidence: draft.confidence,
+        evidence: draft.evidence,
+        count: draft.count,
+        next: about
+            .next
+            .iter()
+            .copied()
+            .filter(|action| *action != remedy)
+            .collect(),
+        remedy,
+        harmful: about
+            .harm
+            .iter()
+            .map(|(action, why)| Harm {
+                action: *action,
+                why: *why,
+            })
+            .collect(),
+        params: draft.params,
+        explained_by,
+    }
+}

@@ -1,0 +1,354 @@
+//! Kernel tables, lockups and crashes (`failures.md` §2 D). Words of kernels 3.10 to 6.x.
+
+use super::{Know, know};
+use crate::Action::*;
+use crate::engine::{Context, Drafts, Origin, put};
+use crate::facts::{Facts, Hint};
+use crate::rule::{Extract, Rule, find, hints, number_after, shows, word_after};
+use crate::{Cause, Confidence, Family, Param, Probe, Why};
+
+/// Who asks for inotify: the system call, Go's fsnotify, systemd, tail, Node.js.
+const INOTIFY: &str = "inotify|fsnotify|failed to watch directory|file watcher|directory watch|\
+        failed to add watch|failed to create watcher|unable to create watcher|\
+        watching for file changes|error watching file";
+
+const FORK: &str = "fork|clone|pthread_create|os thread|new thread|native thread|\
+        failed to create thread|runtime: failed|vfork|child process|spawn";
+
+pub(super) const RULES: &[Rule] = &[
+    // EMFILE: max_user_instances; ENOSPC: max_user_watches.
+    shows(
+        Cause::InotifyExhausted,
+        &[
+            INOTIFY,
+            "too many open files|no space left on device|enospc|emfile|reached the limit|\
+        limit reached|user limit",
+        ],
+    ),
+    shows(
+        Cause::InotifyExhausted,
+        &[
+            "max_user_watches|max_user_instances|limit for number of file watchers",
+            "reached|exceed|increase|limit",
+        ],
+    )
+    .but("sysctl -w|net.core"),
+    // Dead memory cgroups: mkdir fails with ENOMEM, or ENOSPC at 65,535 of them; SLUB of a per-cgroup cache.
+    shows(
+        Cause::KmemCgroupLeak,
+        &["/sys/fs/cgroup/memory", "cannot allocate memory"],
+    ),
+    shows(
+        Cause::KmemCgroupLeak,
+        &[
+            "mkdir /sys/fs/cgroup|/sys/fs/cgroup/memory",
+            "no space left on device|cannot allocate memory",
+        ],
+    )
+    .but("inotify|watch"),
+    shows(
+        Cause::KmemCgroupLeak,
+        &["slub: unable to allocate memory on node|slab: unable to allocate memory on node"],
+    ),
+    // EAGAIN of fork and clone.
+    hints(
+        Hint::ForkRefused,
+        &[
+            FORK,
+            "resource temporarily unavailable|errno=11|errno 11|eagain|no child processes|\
+        can't start new thread|unable to create new native thread|\
+        unable to create native thread|cannot fork|newosproc",
+        ],
+    )
+    .but("rejected by pids controller"),
+    hints(
+        Hint::ForkRefused,
+        &["can't start new thread|unable to create new native thread|\
+        unable to create native thread|newosproc|failed to create new os thread"],
+    ),
+    hints(
+        Hint::ForkRefused,
+        &[
+            "fork: cannot allocate memory|cannot fork|fork failed|can't fork|unable to fork|\
+        fork: retry",
+        ],
+    )
+    .but("git"),
+    shows(
+        Cause::PidExhausted,
+        &[
+            "kubelethasinsufficientpid|kubelet has insufficient pid|reclaim pids|\
+        had condition: [pidpressure]|node.kubernetes.io/pid-pressure|forkfailedoutofpids|\
+        node was low on resource: pids|nodepidpressure true|nodehaspidpressure",
+        ],
+    )
+    .but("toleration|op=exists"),
+    // kernel/cgroup/pids.c names the cgroup whose limit it is.
+    shows(
+        Cause::ContainerPidsLimit,
+        &[
+            "fork rejected by pids controller",
+            "kubepods|/docker/|libpod|machine.slice",
+        ],
+    ),
+    shows(
+        Cause::PidExhausted,
+        &[
+            "fork rejected by pids controller",
+            "system.slice|user.slice|runtime.slice|init.scope",
+        ],
+    ),
+    shows(
+        Cause::FdExhausted,
+        &["file-max limit|too many open files in system"],
+    ),
+    shows(
+        Cause::FdExhausted,
+        &["too many open files|fdpressure true|emfile"],
+    )
+    .but(INOTIFY)
+    .medium(),
+    shows(Cause::FdExhausted, &["fdpressure|nodehasfdpressure"]).but("nofdpressure|false|unknown"),
+    shows(
+        Cause::UnregisterNetdevice,
+        &[
+            "unregister_netdevice: waiting for|unregister_netdevice waiting for|\
+        frequentunregisternetdevice ",
+        ],
+    )
+    .but("nofrequentunregister|false")
+    .read(waited_for),
+    // kernel/hung_task.c, and the stacks it prints.
+    shows(Cause::HungTask, &["blocked for more than", "seconds"]).read(task),
+    shows(Cause::HungTask, &["kerneldeadlock|dockerhung|taskhung"])
+        .but("kernelhasnodeadlock|no deadlock|false")
+        .medium(),
+    hints(
+        Hint::StackNetworkMount,
+        &[
+            "nfs_|nfs4_|rpc_wait|rpc_execute|fuse_|request_wait_answer|ceph_|cifs_|smb2_",
+            "+0x",
+        ],
+    ),
+    hints(
+        Hint::StackDisk,
+        &[
+            "xfs_|ext4_|jbd2_|io_schedule|blk_|md_|dm_|submit_bio|wait_on_page|btrfs_",
+            "+0x",
+        ],
+    ),
+    hints(
+        Hint::StackRtnl,
+        &[
+            "rtnl_lock|netdev_run_todo|copy_net_ns|cleanup_net|unregister_netdevice",
+            "+0x",
+        ],
+    ),
+    hints(
+        Hint::StackReclaim,
+        &[
+            "shrink_|try_to_free|kswapd|throttle_direct|congestion_wait|compact_zone",
+            "+0x",
+        ],
+    ),
+    // kernel/watchdog.c of all versions.
+    shows(
+        Cause::SoftLockup,
+        &["soft lockup - cpu|bug: soft lockup|softlockup detected"],
+    )
+    .but("kernel panic")
+    .read(lockup),
+    shows(
+        Cause::HardLockup,
+        &["hard lockup on cpu|watchdog detected hard lockup|hard lockup detected"],
+    )
+    .but("kernel panic|enabled")
+    .read(lockup),
+    shows(
+        Cause::RcuStall,
+        &[
+            "rcu_sched|rcu_preempt|rcu_bh|rcu:|rcu_tasks",
+            "self-detected stall|detected stall|detected expedited stall|kthread starved|\
+        kthread timer wakeup didn't happen",
+        ],
+    ),
+    shows(Cause::WorkqueueLockup, &["workqueue lockup"]),
+    // arch/*/mm/fault.c, kernel/panic.c, lib/bug.c.
+    shows(
+        Cause::KernelOops,
+        &[
+            "unable to handle kernel|unable to handle page fault|kernel bug at|\
+        internal error: oops|oops: |invalid opcode: 0000|divide error: 0000|bug: bad page|\
+        kernel null pointer dereference|general protection fault: 0000|\
+        general protection fault, probably|kernelhasoops|bug: scheduling while atomic",
+        ],
+    )
+    .but("kernel panic"),
+    shows(
+        Cause::KernelPanic,
+        &[
+            "kernel panic - not syncing|kernel panic: ",
+            "out of memory|system is deadlocked on memory|panic_on_oom",
+        ],
+    )
+    .remedy(ReduceMemory),
+    shows(
+        Cause::KernelPanic,
+        &[
+            "kernel panic - not syncing|kernel panic: ",
+            "unable to mount root|no working init|attempted to kill init|requested init|\
+        no init found",
+        ],
+    )
+    .remedy(FixBoot),
+    shows(
+        Cause::KernelPanic,
+        &["kernel panic - not syncing|kernel panic: |end kernel panic"],
+    )
+    .but(
+        "out of memory|deadlocked on memory|panic_on_oom|mount root|working init|kill init|\
+        requested init|no init found",
+    ),
+    // PSI and load by the tools' own words; figures are read in `tables`.
+    shows(
+        Cause::CpuStarved,
+        &["cpu pressure is high|cpu starvation|cpupressure true"],
+    )
+    .medium(),
+];
+
+/// `unregister_netdevice: waiting for lo to become free. Usage count = 1`.
+fn waited_for(text: &str) -> Option<Extract> {
+    Some(Extract {
+        subject: word_after(text, "waiting for ")
+            .unwrap_or_default()
+            .to_owned(),
+        number: number_after(text, "count = ").unwrap_or_default(),
+    })
+}
+
+/// `INFO: task dockerd:14148 blocked for more than 120 seconds.`
+fn task(text: &str) -> Option<Extract> {
+    let subject = find(text, "task ")
+        .zip(find(text, " blocked for"))
+        .and_then(|(from, to)| text.get(from + 5..to));
+    Some(Extract {
+        subject: subject.unwrap_or_default().to_owned(),
+        number: number_after(text, "more than ").unwrap_or_default(),
+    })
+}
+
+/// `soft lockup - CPU#19 stuck for 22s!`.
+fn lockup(text: &str) -> Option<Extract> {
+    let cpu = number_after(text, "cpu#").or_else(|| number_after(text, "on cpu "));
+    Some(Extract {
+        subject: cpu.map_or(String::new(), |cpu| format!("CPU{cpu}")),
+        number: number_after(text, "stuck for ").unwrap_or_default(),
+    })
+}
+
+pub(super) fn about(cause: Cause) -> Option<Know> {
+    const F: Family = Family::Kernel;
+    const LIMIT: &[(crate::Action, Why)] = &[
+        (RestartKubelet, Why::NotTheCause),
+        (DrainReboot, Why::ComesBack),
+    ];
+    const STUCK: &[(crate::Action, Why)] = &[
+        (RestartRuntime, Why::StopBlocks),
+        (KillStuckRunc, Why::Unkillable),
+        (RestartKubelet, Why::NotTheCause),
+    ];
+    const USELESS: &[(crate::Action, Why)] = &[
+        (RestartRuntime, Why::NotTheCause),
+        (RestartKubelet, Why::NotTheCause),
+    ];
+    Some(match cause {
+        Cause::InotifyExhausted => know(F, 6, TuneSysctl).harm(&[
+            (FreeDisk, Why::NotTheCause),
+            (TuneLimits, Why::NotTheCause),
+            (RestartKubelet, Why::CrashLoop),
+        ]),
+        Cause::KmemCgroupLeak => know(F, 6, DrainReboot).next(&[UpgradeKernel]).harm(&[
+            (RestartKubelet, Why::NotTheCause),
+            (RestartRuntime, Why::NotTheCause),
+            (AddCapacity, Why::NotTheCause),
+            (FreeDisk, Why::NotTheCause),
+        ]),
+        Cause::PidExhausted => know(F, 6, FindPidLeak)
+            .next(&[TuneSysctl])
+            .probes(&[Probe::ThreadCounts])
+            .harm(&[
+                (RestartKubelet, Why::CrashLoop),
+                (RestartRuntime, Why::CrashLoop),
+            ]),
+        Cause::ContainerPidsLimit => know(F, 2, AppFix).harm(&[
+            (DrainReboot, Why::NotTheCause),
+            (TuneSysctl, Why::NotTheCause),
+        ]),
+        Cause::FdExhausted => know(F, 5, TuneLimits).harm(&[(DrainReboot, Why::ComesBack)]),
+        Cause::UnregisterNetdevice => know(F, 6, DrainReboot)
+            .next(&[UpgradeKernel, ForceReboot])
+            .harm(USELESS),
+        Cause::HungTask => know(F, 6, DrainReboot)
+            .next(&[ForceReboot, DrainReplace])
+            .probes(&[Probe::BlockedTasks, Probe::DeadMounts, Probe::DiskLatency])
+            .harm(STUCK),
+        Cause::SoftLockup => know(F, 7, DrainReboot)
+            .next(&[ForceReboot, UpgradeKernel])
+            .probes(&[Probe::StealTime, Probe::CpuLoad])
+            .harm(USELESS),
+        Cause::HardLockup => know(F, 8, DrainReboot)
+            .next(&[ForceReboot, DrainReplace])
+            .harm(USELESS),
+        Cause::RcuStall | Cause::WorkqueueLockup => know(F, 6, DrainReboot)
+            .next(&[ForceReboot, UpgradeKernel])
+            .probes(&[Probe::StealTime])
+            .harm(USELESS),
+        Cause::KernelOops => know(F, 7, DrainReboot).next(&[UpgradeKernel]).harm(USELESS),
+        Cause::KernelPanic => know(F, 9, DrainReboot)
+            .next(&[UpgradeKernel, DrainReplace])
+            .harm(USELESS),
+        Cause::ConntrackFull | Cause::ArpTableOverflow | Cause::TcpMemExhausted => {
+            know(F, 5, TuneSysctl).harm(LIMIT)
+        }
+        Cause::CpuStarved => know(F, 5, FindCpuHog).probes(&[Probe::CpuLoad]).harm(&[
+            (RestartKubelet, Why::AddsLoad),
+            (RestartRuntime, Why::AddsLoad),
+        ]),
+        _ => return None,
+    })
+}
+
+/// A refused fork is the host's trouble or, said by a container, the container's own limit. What a hung task waits for
+/// is in the stack.
+pub(super) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
+    if let Some(seen) = facts.hint(Hint::ForkRefused) {
+        if context.origin == Origin::Container {
+            put(drafts, Cause::ContainerPidsLimit, seen);
+        } else if !drafts.contains_key(&Cause::ContainerPidsLimit) {
+            put(drafts, Cause::PidExhausted, seen);
+        }
+    }
+    if let Some(draft) = drafts.get_mut(&Cause::HungTask) {
+        let waits = [
+            (Hint::StackNetworkMount, "network-mount"),
+            (Hint::StackRtnl, "network-lock"),
+            (Hint::StackDisk, "disk"),
+            (Hint::StackReclaim, "memory"),
+        ];
+        if let Some((_, what)) = waits.iter().find(|(hint, _)| facts.has(*hint)) {
+            draft.params.insert(Param::WaitsFor, (*what).to_owned());
+        }
+    }
+    // One or two lines are harmless, three in twenty minutes are NPD's FrequentUnregisterNetDevice.
+    if let Some(draft) = drafts.get_mut(&Cause::UnregisterNetdevice)
+        && draft.count < 3
+    {
+        draft.confidence = Confidence::Low;
+    }
+    if let Some(draft) = drafts.get_mut(&Cause::SoftLockup)
+        && draft.count < 2
+    {
+        draft.confidence = Confidence::Medium;
+    }
+}

@@ -1,0 +1,45 @@
+//! Facts to findings: what is wrong with a node, how sure that is, what helps, what would harm, and which probe decides
+//! where the facts do not. Pure: texts, API facts and time are inputs.
+//!
+//! A text goes line by line through the rules of all families (`family/*.rs`): each message understood is a signal.
+//! Signals make drafts of findings by cause, several facts together change them (`infer` of each family), known chains
+//! tell roots from consequences (`chain.rs`), and the root is ranked first.
+
+mod label;
+
+pub mod version;
+
+mod action;
+mod cause;
+mod chain;
+mod condition;
+mod engine;
+mod facts;
+mod family;
+mod finding;
+mod line;
+mod node;
+mod rule;
+mod score;
+mod table;
+
+pub use action::{Action, Probe, Why};
+pub use cause::{Cause, Family};
+pub use engine::{Context, Origin};
+pub use finding::{Confidence, Evidence, Finding, Harm, Param, Report, Source, Verdict};
+pub use node::{
+    Heartbeat, NodeState, Summary, diagnose_node, diagnose_nodes, one_line, one_line_of,
+};
+pub use score::{Expected, Miss, Score, Tally, score};
+
+/// What a text (a log of kubelet, a runtime or the kernel, node conditions, command output) says is wrong.
+pub fn diagnose_text(text: &str) -> Report {
+    diagnose_with(text, &Context::default())
+}
+
+/// The same with what is known besides the text.
+pub fn diagnose_with(text: &str, context: &Context) -> Report {
+    let mut facts = facts::Facts::default();
+    rule::Rules::get().read(text, Source::Text, &mut facts);
+    engine::conclude(&facts, context)
+}

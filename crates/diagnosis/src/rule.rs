@@ -1,0 +1,348 @@
+//! A rule says what a message means: which words must be in it (groups of alternatives), which must not, who may have
+//! written it. Rules are tables, one per family. All words of all rules are found in one pass over a line
+//! (Aho–Corasick), so that a rule costs a few bit tests.
+
+use std::sync::OnceLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use crate::facts::{Facts, Hint, Says, Signal};
+use crate::line::{Record, Unit, cut};
+use crate::{Action, Cause, Confidence, Source};
+
+/// A subject and a number taken from a message.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extract {
+    /// Device, task, server, unit.
+    pub(crate) subject: String,
+    /// Count, seconds, code.
+    pub(crate) number: f64,
+}
+
+/// Reads subject and number; `None` withdraws the rule (a floppy drive, a number below the threshold).
+pub(crate) type Reader = fn(&str) -> Option<Extract>;
+
+/// One rule.
+#[derive(Clone, Copy)]
+pub(crate) struct Rule {
+    says: Says,
+    all: &'static [&'static str],
+    none: &'static str,
+    units: &'static [Unit],
+    confidence: Confidence,
+    remedy: Option<Action>,
+    reader: Option<Reader>,
+}
+
+/// A message with one word of each group shows this cause. Alternatives are separated by `|`; words are in lower case
+/// and match any case.
+pub(crate) const fn shows(cause: Cause, all: &'static [&'static str]) -> Rule {
+    rule(Says::Shows(cause), all)
+}
+
+/// A message that says something only in company.
+pub(crate) const fn hints(hint: Hint, all: &'static [&'static str]) -> Rule {
+    rule(Says::Hint(hint), all)
+}
+
+const fn rule(says: Says, all: &'static [&'static str]) -> Rule {
+    Rule {
+        says,
+        all,
+        none: "",
+        units: &[],
+        confidence: Confidence::High,
+        remedy: None,
+        reader: None,
+    }
+}
+
+impl Rule {
+    /// Not with one of these words.
+    pub(crate) const fn but(mut self, none: &'static str) -> Self {
+        self.none = none;
+        self
+    }
+
+    /// Only from these writers, or when the text does not say who wrote it.
+    pub(crate) const fn by(mut self, units: &'static [Unit]) -> Self {
+        self.units = units;
+        self
+    }
+
+    /// Suggests rather than shows.
+    pub(crate) const fn medium(mut self) -> Self {
+        self.confidence = Confidence::Medium;
+        self
+    }
+
+    /// A first sign.
+    pub(crate) const fn low(mut self) -> Self {
+        self.confidence = Confidence::Low;
+        self
+    }
+
+    /// The remedy of this form of the cause, where it differs.
+    pub(crate) const fn remedy(mut self, action: Action) -> Self {
+        self.remedy = Some(action);
+        self
+    }
+
+    /// Takes subject and number.
+    pub(crate) const fn read(mut self, reader: Reader) -> Self {
+        self.reader = Some(reader);
+        self
+    }
+}
+
+/// The words of a group.
+fn alternatives(group: &'static str) -> impl Iterator<Item = &'static str> {
+    group.split('|').filter(|word| !word.is_empty())
+}
+
+/// A rule with its words as numbers.
+struct Compiled {
+    rule: Rule,
+    all: Vec<Vec<usize>>,
+    none: Vec<usize>,
+}
+
+/// All rules of all families, ready to run.
+pub(crate) struct Rules {
+    words: AhoCorasick,
+    count: usize,
+    rules: Vec<Compiled>,
+}
+
+impl Rules {
+    /// The one instance.
+    pub(crate) fn get() -> &'static Self {
+        static RULES: OnceLock<Rules> = OnceLock::new();
+        RULES.get_or_init(|| Self::compile(crate::family::rules()))
+    }
+
+    fn compile(rules: impl Iterator<Item = Rule>) -> Self {
+        let mut words: Vec<&'static str> = Vec::new();
+        let mut numbers = std::collections::BTreeMap::new();
+        let mut number = |word: &'static str| {
+            *numbers.entry(word).or_insert_with(|| {
+                words.push(word);
+                words.len() - 1
+            })
+        };
+        let rules = rules
+            .map(|rule| Compiled {
+                rule,
+                all: rule
+                    .all
+                    .iter()
+                    .map(|group| alternatives(group).map(&mut number).collect())
+                    .collect(),
+                none: alternatives(rule.none).map(&mut number).collect(),
+            })
+            .collect();
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build(&words);
+        // The words are literals of this crate; the builder fails only on gigabytes of them.
+        #[expect(clippy::expect_used, reason = "constant input, built by every test")]
+        let automaton = automaton.expect("the words of the rules make an automaton");
+        Self {
+            words: automaton,
+            count: words.len(),
+            rules,
+        }
+    }
+
+    /// Adds what a text says to the facts.
+    pub(crate) fn read(&self, text: &str, source: Source, facts: &mut Facts) {
+        let mut before: Option<(Record<'_>, Vec<usize>)> = None;
+        let mut inodes = false;
+        for record in crate::line::records(text) {
+            if let Some(row) = crate::condition::row(&record.message) {
+                row.read(source, record.number, record.raw.trim(), facts);
+                before = None;
+                continue;
+            }
+            runtime_by_writer(&record, source, facts);
+            if let Some(signal) = crate::table::read(&record, source, &mut inodes) {
+                facts.add(signal);
+            }
+            let mut fired = self.fire(&record.message, &record, source, &[], facts);
+            // A message may be wrapped: by a terminal in mid-word, by a mail at a space.
+            if let Some((previous, already)) = &before
+                && !record.starts
+            {
+                let known: Vec<usize> = already.iter().chain(&fired).copied().collect();
+                for glue in [" ", ""] {
+                    let joined = format!("{}{glue}{}", previous.message, record.message);
+                    let more = self.fire(&joined, previous, source, &known, facts);
+                    if !more.is_empty() {
+                        fired.extend(more);
+                        break;
+                    }
+                }
+            }
+            before = Some((record, fired));
+        }
+    }
+
+    /// Adds what one message without prefix says.
+    pub(crate) fn read_line(
+        &self,
+        message: &str,
+        source: Source,
+        line: usize,
+        quote: &str,
+        facts: &mut Facts,
+    ) {
+        let record = Record {
+            number: line,
+            raw: quote,
+            message: message.to_owned(),
+            program: None,
+            unit: None,
+            starts: true,
+        };
+        self.fire(message, &record, source, &[], facts);
+    }
+
+    /// Runs all rules but `known` over one message; returns which ones spoke.
+    fn fire(
+        &self,
+        message: &str,
+        record: &Record<'_>,
+        source: Source,
+        known: &[usize],
+        facts: &mut Facts,
+    ) -> Vec<usize> {
+        let mut present = vec![0u64; self.count.div_ceil(64)];
+        let mut any = false;
+        for found in self.words.find_overlapping_iter(message) {
+            let word = found.pattern().as_usize();
+            present[word / 64] |= 1 << (word % 64);
+            any = true;
+        }
+        let mut fired = Vec::new();
+        if !any {
+            return fired;
+        }
+        let has = |word: &usize| present[word / 64] & (1 << (word % 64)) != 0;
+        for (at, Compiled { rule, all, none }) in self.rules.iter().enumerate() {
+            let speaks = all.iter().all(|group| group.iter().any(has))
+                && !none.iter().any(has)
+                && (rule.units.is_empty()
+                    || record.unit.is_none_or(|unit| rule.units.contains(&unit)))
+                && !known.contains(&at);
+            if !speaks {
+                continue;
+            }
+            let extract = match rule.reader {
+                Some(reader) => match reader(message) {
+                    Some(extract) => extract,
+                    None => continue,
+                },
+                None => Extract::default(),
+            };
+            fired.push(at);
+            facts.add(Signal {
+                says: rule.says,
+                confidence: rule.confidence,
+                remedy: rule.remedy,
+                subject: extract.subject,
+                number: extract.number,
+                source,
+                line: record.number,
+                quote: cut(record.raw.trim(), 400).to_owned(),
+            });
+        }
+        fired
+    }
+}
+
+/// Which runtime wrote the line.
+fn runtime_by_writer(record: &Record<'_>, source: Source, facts: &mut Facts) {
+    let hint = match record.program.as_deref() {
+        Some(program) if program.contains("docker") => Hint::Docker,
+        Some(program) if program.contains("containerd") => Hint::Containerd,
+        Some(program) if program.starts_with("cri-o") || program == "crio" => Hint::Crio,
+        _ => return,
+    };
+    let quote = cut(record.raw.trim(), 400).to_owned();
+    facts.add(Signal {
+        line: record.number,
+        ..Signal::of(Says::Hint(hint), source, quote)
+    });
+}
+
+/// The word after `mark`, up to a delimiter. `None` when the mark is not there.
+pub(crate) fn word_after<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    let at = find(text, mark)? + mark.len();
+    let rest = text[at..].trim_start_matches([' ', '"', '(', '[', '=']);
+    let end = rest
+        .find([' ', '"', ',', ')', ']', ';', '\'', '}'])
+        .unwrap_or(rest.len());
+    Some(rest[..end].trim_end_matches([':', '.']))
+}
+
+/// The number right after `mark`.
+pub(crate) fn number_after(text: &str, mark: &str) -> Option<f64> {
+    let at = find(text, mark)? + mark.len();
+    leading_number(text[at..].trim_start_matches([' ', '"', '(', '[', '=', ':', '#']))
+}
+
+/// The number a text begins with.
+pub(crate) fn leading_number(text: &str) -> Option<f64> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    text[..end].trim_end_matches('.').parse().ok()
+}
+
+/// The number right before `mark`.
+pub(crate) fn number_before(text: &str, mark: &str) -> Option<f64> {
+    let head = text[..find(text, mark)?].trim_end();
+    let start = head
+        .rfind(|c: char| !c.is_ascii_digit() && c != '.')
+        .map_or(0, |at| at + 1);
+    head[start..].parse().ok()
+}
+
+/// Where `mark` (lower case) is in a text of any case.
+pub(crate) fn find(text: &str, mark: &str) -> Option<usize> {
+    let (text, mark) = (text.as_bytes(), mark.as_bytes());
+    (0..(text.len() + 1).saturating_sub(mark.len()))
+        .find(|at| text[*at..at + mark.len()].eq_ignore_ascii_case(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_rules_are_in_lower_case_and_never_short() {
+        for rule in crate::family::rules() {
+            assert!(!rule.all.is_empty());
+            for word in rule
+                .all
+                .iter()
+                .copied()
+                .chain([rule.none])
+                .flat_map(alternatives)
+            {
+                assert_eq!(word, word.to_ascii_lowercase(), "{:?}", rule.says);
+                assert!(word.len() > 1, "{word:?} of {:?}", rule.says);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_and_words_are_cut_out() {
+        let text = "nvme nvme4: I/O 22 QID 5 timeout, took 9.53s:";
+        assert_eq!(number_after(text, "i/o "), Some(22.0));
+        assert_eq!(number_after(text, "took "), Some(9.53));
+        assert_eq!(number_before(text, " qid"), Some(22.0));
+        assert_eq!(word_after(text, "nvme "), Some("nvme4"));
+    }
+}

@@ -4,6 +4,7 @@
 //! and its line in [`PROOFS`]. It prints its table through [`crate::output`] and must say by its verdict, not by its
 //! prose, whether it holds.
 
+mod deadlines;
 mod drain_speed;
 mod kubelets;
 #[expect(dead_code, reason = "further proofs that use it follow at once")]
@@ -18,7 +19,7 @@ use futures::future::LocalBoxFuture;
 use crate::output;
 
 /// All proofs, as they are listed.
-const PROOFS: &[Proof] = &[drain_speed::PROOF, kubelets::PROOF];
+const PROOFS: &[Proof] = &[deadlines::PROOF, drain_speed::PROOF, kubelets::PROOF];
 
 /// Something that is claimed, and how to find out.
 pub(crate) struct Proof {

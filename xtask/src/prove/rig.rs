@@ -5,13 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use engine::{DrainRequest, Engine, Status};
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::PostParams;
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
 use kubernetes::{Cluster, Connect, Mirror};
 use model::{ClusterId, OperationId};
 use operations::drain::Person;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Store;
 use testkit::builders::{is_ready, pods_of};
 use testkit::{AuditEntry, ControlPlane, FakeNode, KubeletOptions, Kubelets, Options, wait_until};
@@ -72,6 +72,26 @@ impl Rig {
             Ok(if ready == count { Ok(()) } else { Err(ready) })
         })
         .await
+    }
+
+    /// Name of the first pod of `app=<app>`, once it is on a node.
+    pub(super) async fn bound(&self, namespace: &str, app: &str) -> Result<String> {
+        wait_until(PATIENCE, &format!("a pod of {app} is bound"), async || {
+            let pods = pods_of(&self.client, namespace, app).await?;
+            let on_a_node = |pod: &&Pod| pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
+            let pod = pods.iter().find(on_a_node);
+            Ok(pod.map(ResourceExt::name_any).ok_or(pods.len()))
+        })
+        .await
+    }
+
+    /// Cordons or uncordons a node, as somebody else.
+    pub(super) async fn set_schedulable(&self, node: &str, schedulable: bool) -> Result<()> {
+        let patch = json!({"spec": {"unschedulable": (!schedulable).then_some(true)}});
+        Api::<Node>::all(self.client.clone())
+            .patch(node, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(())
     }
 
     /// Creates pods, many at a time.

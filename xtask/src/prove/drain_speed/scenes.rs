@@ -8,9 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 use testkit::builders::{self, Allows, Template, is_ready};
 use testkit::{Delays, apply, wait_until};
 
@@ -82,11 +81,8 @@ async fn others(rig: &Rig, nodes: &[String]) -> Result<Vec<String>> {
 
 /// Cordons or uncordons.
 pub(super) async fn schedulable(rig: &Rig, nodes: &[String], schedulable: bool) -> Result<()> {
-    let api: Api<Node> = Api::all(rig.client.clone());
     for node in nodes {
-        let patch = json!({"spec": {"unschedulable": if schedulable { None } else { Some(true) }}});
-        api.patch(node, &PatchParams::default(), &Patch::Merge(patch))
-            .await?;
+        rig.set_schedulable(node, schedulable).await?;
     }
     Ok(())
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use model::{ConditionStatus, Node, Snapshot, Time, marks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,6 +62,9 @@ pub struct NodeView {
     pub zone: String,
     /// Pool label.
     pub pool: String,
+    /// All its labels, by which callers select nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Version of kubelet.
     pub version: String,
     /// Pods bound to it that have not finished.
@@ -116,6 +121,11 @@ impl NodeView {
             operation: mark(marks::OPERATION),
             zone: node.zone().to_owned(),
             pool: node.pool().to_owned(),
+            labels: node
+                .labels
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
             version: node.kubelet_version.to_string(),
             pods: snapshot
                 .pods_on(&node.name)

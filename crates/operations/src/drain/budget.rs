@@ -101,28 +101,47 @@ pub(super) fn bypasses(pod: &Pod) -> bool {
     pod.is_finished() || pod.phase == PodPhase::Pending || pod.is_terminating()
 }
 
+/// [`Room`] without the names, for those who ask often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlook {
+    Now,
+    Later { lags: bool },
+    Never,
+}
+
 /// Whether a budget has room for the pod, before counting evictions of ours that it does not show yet.
-pub(super) fn room(snapshot: &Snapshot, pod: &Pod, budget: &Budget) -> Room {
+pub(super) fn outlook(pod: &Pod, budget: &Budget) -> Outlook {
     if bypasses(pod) || unhealthy_exempt(pod, budget) {
-        return Room::Now;
+        return Outlook::Now;
     }
-    let later = |lags| Room::Later {
-        unhealthy: unhealthy_pods(snapshot, budget),
-        lags,
-    };
     if budget.lags() {
-        return later(true);
+        return Outlook::Later { lags: true };
     }
     if budget.sync_failed.is_some() {
-        return Room::Never;
+        return Outlook::Never;
     }
     if budget.allowed > 0 {
-        return Room::Now;
+        return Outlook::Now;
     }
     let wanted = wanted_when_whole(budget);
     // A pod being handed over counts as healthy without being expected, which is what makes room.
     let hopeless = budget.expected <= 0 || (budget.healthy <= wanted && budget.expected <= wanted);
-    if hopeless { Room::Never } else { later(false) }
+    if hopeless {
+        Outlook::Never
+    } else {
+        Outlook::Later { lags: false }
+    }
+}
+
+fn room(snapshot: &Snapshot, pod: &Pod, budget: &Budget) -> Room {
+    match outlook(pod, budget) {
+        Outlook::Now => Room::Now,
+        Outlook::Later { lags } => Room::Later {
+            unhealthy: unhealthy_pods(snapshot, budget),
+            lags,
+        },
+        Outlook::Never => Room::Never,
+    }
 }
 
 /// An unready pod may go under AlwaysAllow, or (IfHealthyBudget) when the budget is met without it (KEP-3017).

@@ -113,13 +113,27 @@ pub fn eligible(snapshot: &Snapshot, pod: &Pod) -> Result<HandoverPlan, Ineligib
             .clone(),
         hash: hash.into(),
         surge,
-        ready: replica_set.replicas.min(
-            snapshot
-                .pods_of(replica_set)
-                .filter(|pod| pod.is_ready())
-                .count() as i32,
-        ),
+        ready: replica_set.replicas.min(ready(snapshot, replica_set, hash)),
     })
+}
+
+/// Ready pods of a ReplicaSet, those included that are being handed over: they serve, and come back when undone.
+fn ready(snapshot: &Snapshot, replica_set: &Workload, hash: &str) -> i32 {
+    let pods = snapshot.pods().in_namespace(&replica_set.key.namespace);
+    let counts = |pod: &&std::sync::Arc<Pod>| {
+        pod.is_ready()
+            && !pod.is_terminating()
+            && match &pod.owner {
+                Some(owner) => owner.uid == replica_set.uid,
+                // The latter is undone and about to be adopted again.
+                None => [
+                    pod.annotations.get(marks::HANDOVER_HASH),
+                    pod.labels.get(marks::TEMPLATE_HASH),
+                ]
+                .contains(&Some(hash)),
+            }
+    };
+    pods.filter(counts).count() as i32
 }
 
 /// Surge of the Deployment; a bare ReplicaSet has no strategy, so one at a time.

@@ -192,9 +192,11 @@ impl Plan {
 
 /// Plans a drain. Nodes that are not in the snapshot (or have another UID) get no entry: resolve names first.
 pub fn plan(request: &Request, snapshot: &Snapshot, now: Time) -> Plan {
+    let mut seen = std::collections::BTreeSet::new();
     let nodes = request
         .nodes
         .iter()
+        .filter(|wanted| seen.insert(&wanted.uid))
         .filter_map(|wanted| {
             snapshot
                 .node(&wanted.name)
@@ -231,7 +233,7 @@ pub fn plan_pod(
         budget::verdicts(snapshot, pod)
     };
     let decided = filter(options, snapshot, pod, now)
-        .unwrap_or_else(|| way_out(options, snapshot, pod, &budgets));
+        .unwrap_or_else(|because| way_out(options, snapshot, pod, &budgets, because));
     let mut plan = PodPlan {
         pod: pod.key.clone(),
         uid: pod.uid.clone(),
@@ -274,18 +276,11 @@ impl Decided {
     }
 }
 
-/// kubectl's filters, in its order: the first that settles the pod wins. `None` lets the pod through.
-fn filter(options: &Options, snapshot: &Snapshot, pod: &Pod, now: Time) -> Option<Decided> {
-    let skip = |why| Some(Decided::new(Disposition::Skip, why));
-    let blocked = |why| Some(Decided::new(Disposition::Blocked, why));
-    let leave = |why| {
-        let disposition = if options.disable_eviction {
-            Disposition::Delete
-        } else {
-            Disposition::Evict
-        };
-        Some(Decided::new(disposition, why))
-    };
+/// kubectl's filters, in its order: the first that settles the pod wins. `Err` lets the pod through, with the reason
+/// for which it leaves.
+fn filter(options: &Options, snapshot: &Snapshot, pod: &Pod, now: Time) -> Result<Decided, Why> {
+    let skip = |why| Ok(Decided::new(Disposition::Skip, why));
+    let blocked = |why| Ok(Decided::new(Disposition::Blocked, why));
     if options
         .pod_selector
         .as_ref()
@@ -323,7 +318,7 @@ fn filter(options: &Options, snapshot: &Snapshot, pod: &Pod, now: Time) -> Optio
         return skip(Why::StaticPod);
     }
     if pod.is_finished() {
-        return leave(Why::Finished);
+        return Err(Why::Finished);
     }
     let scratch = pod
         .volumes
@@ -334,12 +329,18 @@ fn filter(options: &Options, snapshot: &Snapshot, pod: &Pod, now: Time) -> Optio
     }
     if pod.owner.is_none() && pod.annotations.get(model::marks::HANDOVER).is_none() {
         return if options.force {
-            leave(Why::Bare)
+            Err(Why::Bare)
         } else {
             blocked(Why::NeedsForce)
         };
     }
-    daemon_set_gone.and_then(leave)
+    Err(daemon_set_gone.unwrap_or_else(|| match &pod.owner {
+        Some(owner) => Why::Controlled {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+        },
+        None => Why::HandoverAsked,
+    }))
 }
 
 /// DaemonSets of group `apps`, and those of other groups that behave alike (OpenKruise, DataDog): their pods tolerate
@@ -348,20 +349,23 @@ fn is_daemon_set(owner: &Owner) -> bool {
     matches!(&*owner.kind, "DaemonSet" | "ExtendedDaemonSetReplicaSet")
 }
 
-/// How a pod that has a controller leaves.
-fn way_out(options: &Options, snapshot: &Snapshot, pod: &Pod, budgets: &[Verdict]) -> Decided {
+/// How a pod that the filters let through leaves.
+fn way_out(
+    options: &Options,
+    snapshot: &Snapshot,
+    pod: &Pod,
+    budgets: &[Verdict],
+    because: Why,
+) -> Decided {
     if options.disable_eviction {
-        return Decided::new(Disposition::Delete, Why::EvictionDisabled);
+        let why = match because {
+            Why::Controlled { .. } | Why::HandoverAsked => Why::EvictionDisabled,
+            because => because,
+        };
+        return Decided::new(Disposition::Delete, why);
     }
-    let controlled = match &pod.owner {
-        Some(owner) => Why::Controlled {
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-        },
-        None => Why::HandoverAsked,
-    };
     if budget::bypasses(pod) {
-        return Decided::new(Disposition::Evict, controlled);
+        return Decided::new(Disposition::Evict, because);
     }
     if budgets.len() > 1 {
         let budgets = budgets
@@ -371,14 +375,16 @@ fn way_out(options: &Options, snapshot: &Snapshot, pod: &Pod, budgets: &[Verdict
         return Decided::new(Disposition::Blocked, Why::TwoBudgets { budgets });
     }
     let never = budgets.iter().find(|verdict| verdict.room == Room::Never);
+    let single = single_replica(snapshot, pod);
+    if never.is_none() && single.is_none() && options.handover != HandoverMode::Always {
+        return Decided::new(Disposition::Evict, because);
+    }
     let handover = match options.handover {
         HandoverMode::Never => Err(Ineligible::SwitchedOff),
         HandoverMode::Auto | HandoverMode::Always => handover::eligible(snapshot, pod),
     };
-    let single = single_replica(snapshot, pod);
-    let wanted = never.is_some() || single.is_some() || options.handover == HandoverMode::Always;
-    match handover {
-        Ok(handover) if wanted => {
+    match (handover, never) {
+        (Ok(handover), _) => {
             let why = match (never, single) {
                 (Some(verdict), _) => Why::BudgetNeverAllows {
                     budget: verdict.budget.name.clone(),
@@ -393,26 +399,27 @@ fn way_out(options: &Options, snapshot: &Snapshot, pod: &Pod, budgets: &[Verdict
                 warning: None,
             }
         }
-        Err(ineligible) if never.is_some() => {
-            let budget = never.map_or_else(|| "".into(), |verdict| verdict.budget.name.clone());
-            Decided::new(
-                Disposition::Blocked,
-                Why::BudgetImpossible {
-                    budget,
-                    handover: ineligible,
-                },
-            )
-        }
-        Err(because) if wanted => {
-            let warning =
-                (because != Ineligible::SwitchedOff).then_some(Warning::NoHandover { because });
+        (Err(ineligible), Some(never)) => Decided::new(
+            Disposition::Blocked,
+            Why::BudgetImpossible {
+                budget: never.budget.name.clone(),
+                handover: ineligible,
+            },
+        ),
+        (Err(ineligible), None) => {
+            let told = ineligible != Ineligible::SwitchedOff && controlled(&because);
             Decided {
-                warning,
-                ..Decided::new(Disposition::Evict, controlled)
+                warning: told.then_some(Warning::NoHandover {
+                    because: ineligible,
+                }),
+                ..Decided::new(Disposition::Evict, because)
             }
         }
-        _ => Decided::new(Disposition::Evict, controlled),
     }
+}
+
+fn controlled(because: &Why) -> bool {
+    matches!(because, Why::Controlled { .. })
 }
 
 /// The workload, when this pod is its only replica.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::{Text, Time, Uid};
 
 use super::event::{Effect, Event, NodeJob, NodeOutcome, Outcome, PodJob, Target};
-use super::plan::{NodePlan, Plan, PodPlan};
+use super::plan::{Disposition, NodePlan, Plan, PodPlan};
 use super::request::{Escalation, NodeRef, Request};
 use crate::Refusal;
 
@@ -40,6 +40,19 @@ impl Step {
     /// Done.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done { .. })
+    }
+
+    /// Done, or nobody knows: sent without an answer, or answered without a verdict.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Done { .. } | Self::Running { .. } | Self::Unknown => true,
+            Self::Refused { refusal, .. } => {
+                matches!(
+                    refusal,
+                    Refusal::Unavailable { .. } | Refusal::Changed { .. }
+                )
+            }
+        }
     }
 }
 
@@ -78,11 +91,14 @@ pub struct PodState {
     pub handover: HandoverState,
     /// When it was seen to be gone.
     pub gone: Option<Time>,
+    /// When it was first planned: deadlines for the pod do not count from before.
+    pub since: Time,
 }
 
 impl PodState {
-    fn new(plan: PodPlan) -> Self {
+    fn new(plan: PodPlan, since: Time) -> Self {
         Self {
+            since,
             plan,
             jobs: BTreeMap::new(),
             target: None,
@@ -101,15 +117,15 @@ impl PodState {
             })
     }
 
-    /// The label is changed, and neither accepted for eviction nor undone.
+    /// The label is, or may be, changed, and neither accepted for eviction nor undone.
     pub fn is_handed_over(&self) -> bool {
-        matches!(
-            self.jobs.get(&PodJob::BeginHandover),
-            Some(Step::Done { .. } | Step::Unknown | Step::Running { .. })
-        ) && !self
-            .jobs
-            .get(&PodJob::UndoHandover)
-            .is_some_and(Step::is_done)
+        self.jobs
+            .get(&PodJob::BeginHandover)
+            .is_some_and(Step::may_have_happened)
+            && !self
+                .jobs
+                .get(&PodJob::UndoHandover)
+                .is_some_and(Step::is_done)
             && self.accepted().is_none()
             && self.gone.is_none()
     }
@@ -139,7 +155,7 @@ pub struct NodeState {
 }
 
 impl NodeState {
-    fn new(plan: &NodePlan) -> Self {
+    fn new(plan: &NodePlan, at: Time) -> Self {
         Self {
             node: plan.node.clone(),
             cordoned_before: plan.cordoned_before,
@@ -149,7 +165,7 @@ impl NodeState {
             pods: plan
                 .pods
                 .iter()
-                .map(|pod| (pod.uid.clone(), PodState::new(pod.clone())))
+                .map(|pod| (pod.uid.clone(), PodState::new(pod.clone(), at)))
                 .collect(),
             deleting: None,
             ended: None,
@@ -260,7 +276,11 @@ impl State {
                         rule: "a plan is immutable",
                     });
                 }
-                self.nodes = plan.nodes.iter().map(NodeState::new).collect();
+                self.nodes = plan
+                    .nodes
+                    .iter()
+                    .map(|node| NodeState::new(node, at))
+                    .collect();
                 self.plan = Some(plan.clone());
             }
             Event::NodeStarted { node } => {
@@ -276,12 +296,16 @@ impl State {
             Event::NodeCordoned { node } => self.active(node, "node_cordoned")?.cordoned = Some(at),
             Event::Began { effect } => self.began(effect)?,
             Event::Answered {
-                effect, refusal, ..
-            } => self.answered(at, effect, refusal.as_ref())?,
+                effect,
+                refusal,
+                inferred,
+            } => self.answered(at, effect, refusal.as_ref(), *inferred)?,
             Event::PodPlanned { node, plan } => {
                 let pods = &mut self.active(node, "pod_planned")?.pods;
                 match pods.get_mut(&plan.uid) {
-                    Some(pod) if pod.accepted().is_some() => {
+                    Some(pod)
+                        if pod.accepted().is_some() && plan.disposition != Disposition::Skip =>
+                    {
                         return Err(Illegal {
                             event: "pod_planned",
                             rule: "an accepted eviction is not planned again",
@@ -289,7 +313,7 @@ impl State {
                     }
                     Some(pod) => pod.plan = plan.clone(),
                     None => {
-                        pods.insert(plan.uid.clone(), PodState::new(plan.clone()));
+                        pods.insert(plan.uid.clone(), PodState::new(plan.clone(), at));
                     }
                 }
             }
@@ -333,6 +357,7 @@ impl State {
             Event::Resumed { .. } => {
                 self.paused = None;
                 self.counted_from = Some(at);
+                self.try_handovers_again();
             }
             Event::CancelRequested { .. } => {
                 self.cancelled.get_or_insert(at);
@@ -404,6 +429,7 @@ impl State {
         at: Time,
         effect: &Effect,
         refusal: Option<&Refusal>,
+        inferred: bool,
     ) -> Result<(), Illegal> {
         match effect {
             Effect::Node { node, job } => finish(
@@ -411,15 +437,31 @@ impl State {
                 *job,
                 at,
                 refusal,
+                inferred,
             ),
             Effect::Pod { target, job } => {
                 let pod = self.pod_mut(&target.node, &target.uid, "answered")?;
-                finish(&mut pod.jobs, *job, at, refusal)?;
+                finish(&mut pod.jobs, *job, at, refusal, inferred)?;
                 if refusal.is_none() && *job == PodJob::BeginHandover {
                     pod.handover = HandoverState::Begun { at };
                     pod.jobs.remove(&PodJob::UndoHandover);
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// A handover that took too long and is undone may begin anew once a person has said to go on.
+    fn try_handovers_again(&mut self) {
+        for pod in self
+            .nodes
+            .iter_mut()
+            .flat_map(|node| node.pods.values_mut())
+        {
+            if pod.handover == HandoverState::Expired && !pod.is_handed_over() {
+                pod.handover = HandoverState::None;
+                pod.jobs.remove(&PodJob::BeginHandover);
+                pod.jobs.remove(&PodJob::UndoHandover);
             }
         }
     }
@@ -466,9 +508,12 @@ fn finish<J: Ord>(
     job: J,
     at: Time,
     refusal: Option<&Refusal>,
+    inferred: bool,
 ) -> Result<(), Illegal> {
     let times = match jobs.get(&job) {
         Some(Step::Running { times }) => *times,
+        // An answer without a verdict; the cluster shows that it was done all the same.
+        Some(Step::Refused { times, .. }) if inferred => *times,
         Some(Step::Unknown) => 0,
         _ => {
             return Err(Illegal {

@@ -78,6 +78,12 @@ pub enum Why {
         /// Why there is no handover.
         handover: Ineligible,
     },
+    /// Blocked: it tolerates the cordon, was evicted and came back here this many times. Evicting it again would change
+    /// nothing; its toleration of `node.kubernetes.io/unschedulable` has to go, or a person decides to leave it.
+    Boomerang {
+        /// How often it came back.
+        times: u32,
+    },
 }
 
 impl Why {

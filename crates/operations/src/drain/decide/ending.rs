@@ -1,14 +1,19 @@
 //! After a node has ended: undo and hand back what is ours, then end the operation.
 
+use model::Time;
+
 use super::super::event::{Effect, Event, NodeJob, NodeOutcome, Outcome, PodJob};
-use super::super::state::{NodeState, PodState, State, Step};
+use super::super::state::{HandoverState, NodeState, PodState, State, Step};
+use super::nodes::taints;
 use super::retry::{Gate, gate};
 use super::{Look, after};
 
 /// How long giving back may take after a node has ended, milliseconds. Past that it is left to the claim's expiry.
 const GIVE_BACK_MS: u64 = 10_000;
-/// The same after a deadline, which has to hold within a second.
-const GIVE_BACK_AFTER_DEADLINE_MS: u64 = 700;
+/// How long conditions for the eyes of others may be written after a deadline, milliseconds.
+const MARKS_AFTER_DEADLINE_MS: u64 = 500;
+/// How long handovers are tried to be undone.
+const UNDO_MS: u64 = 300_000;
 
 impl Look<'_> {
     pub(super) fn ending(&mut self) {
@@ -19,12 +24,15 @@ impl Look<'_> {
                 open = true;
                 continue;
             };
-            let window = match outcome {
-                NodeOutcome::TimedOut { .. } => GIVE_BACK_AFTER_DEADLINE_MS,
-                _ => GIVE_BACK_MS,
-            };
-            let until = after(*at, window);
-            if until > self.now && self.give_back(node, outcome) {
+            // A pod left with a changed label is worse than an end that comes late.
+            let until = after(*at, UNDO_MS);
+            if until > self.now && self.undo_handovers(node) {
+                self.wake(until);
+                open = true;
+                continue;
+            }
+            let until = after(*at, GIVE_BACK_MS);
+            if until > self.now && self.give_back(node, *at, outcome) {
                 self.wake(until);
                 open = true;
             }
@@ -36,16 +44,29 @@ impl Look<'_> {
         }
     }
 
-    /// Sends what is still to be undone on an ended node; whether anything is.
-    fn give_back(&mut self, node: &NodeState, outcome: &NodeOutcome) -> bool {
-        let before = self.out.effects.len();
+    /// Undoes handovers that took too long, also while the operation is paused: what is ours is not left lying about.
+    pub(super) fn undo_expired(&mut self) {
+        for node in self.state.nodes.iter().filter(|node| node.is_active()) {
+            for pod in node.pods.values() {
+                if pod.handover == HandoverState::Expired && pod.is_handed_over() {
+                    self.undo_handover(node, pod);
+                }
+            }
+        }
+    }
+
+    fn undo_handovers(&mut self, node: &NodeState) -> bool {
         let mut open = false;
         for pod in node.pods.values().filter(|pod| pod.is_handed_over()) {
             open |= self.undo_handover(node, pod);
         }
-        if open {
-            return true;
-        }
+        open
+    }
+
+    /// Sends what is still to be undone on an ended node; whether anything is.
+    fn give_back(&mut self, node: &NodeState, ended: Time, outcome: &NodeOutcome) -> bool {
+        let timed_out = matches!(outcome, NodeOutcome::TimedOut { .. });
+        let marks_until = after(ended, MARKS_AFTER_DEADLINE_MS);
         for job in jobs_after(node, outcome, self.state.nodes.len() > 1) {
             match node.jobs.get(&job) {
                 Some(Step::Done { .. }) => continue,
@@ -62,11 +83,18 @@ impl Look<'_> {
                 }
                 _ => {}
             }
+            // A deadline holds within a second: what is only for the eyes of others may be left out for that.
+            if timed_out && matches!(job, NodeJob::MarkStopped) {
+                if marks_until <= self.now {
+                    continue;
+                }
+                self.wake(marks_until);
+            }
             // One after the other: they all change the same object.
             self.job(node, job);
             return true;
         }
-        self.out.effects.len() > before
+        false
     }
 
     /// Sends the undo of a handover; whether it is still open.
@@ -78,6 +106,10 @@ impl Look<'_> {
         let Some(current) = current.filter(|current| !current.is_terminating()) else {
             return false;
         };
+        // It may be about to go: then there is nothing to undo.
+        if let Some(Step::Running { .. }) = pod.jobs.get(&PodJob::Evict) {
+            return true;
+        }
         let step = pod.jobs.get(&PodJob::UndoHandover);
         match step {
             Some(Step::Running { .. }) => return true,
@@ -96,7 +128,7 @@ impl Look<'_> {
             pod.jobs.get(&PodJob::BeginHandover),
             Some(Step::Running { .. })
         ) {
-            let target = self.target(&node.node.name, pod, current);
+            let target = self.target(&node.node.name, pod, current, PodJob::UndoHandover);
             self.out.effects.push(Effect::Pod {
                 target,
                 job: PodJob::UndoHandover,
@@ -112,14 +144,15 @@ fn jobs_after(node: &NodeState, outcome: &NodeOutcome, among_others: bool) -> Ve
     if matches!(outcome, NodeOutcome::Vanished) {
         return jobs;
     }
-    let did = |job| {
-        matches!(
-            node.jobs.get(&job),
-            Some(Step::Done { .. } | Step::Unknown | Step::Running { .. })
-        )
-    };
-    if did(NodeJob::TaintNext) {
+    let did = |job| node.jobs.get(&job).is_some_and(Step::may_have_happened);
+    if taints(node) {
         jobs.push(NodeJob::UntaintNext);
+    }
+    // Among others, a node that is blocked for good gives its room back: half drained and cordoned it helps nobody.
+    let gives_way = among_others && matches!(outcome, NodeOutcome::Blocked { .. });
+    let uncordon = node.uncordon || gives_way || matches!(outcome, NodeOutcome::Cancelled);
+    if uncordon && did(NodeJob::Cordon) && !node.cordoned_before {
+        jobs.push(NodeJob::Uncordon);
     }
     if did(NodeJob::MarkProgress) {
         let drained = matches!(outcome, NodeOutcome::Drained);
@@ -128,12 +161,6 @@ fn jobs_after(node: &NodeState, outcome: &NodeOutcome, among_others: bool) -> Ve
         } else {
             NodeJob::MarkStopped
         });
-    }
-    // Among others, a node that is blocked for good gives its room back: half drained and cordoned it helps nobody.
-    let gives_way = among_others && matches!(outcome, NodeOutcome::Blocked { .. });
-    let uncordon = node.uncordon || gives_way || matches!(outcome, NodeOutcome::Cancelled);
-    if uncordon && did(NodeJob::Cordon) && !node.cordoned_before {
-        jobs.push(NodeJob::Uncordon);
     }
     if did(NodeJob::Claim) {
         jobs.push(NodeJob::Release);
@@ -144,10 +171,13 @@ fn jobs_after(node: &NodeState, outcome: &NodeOutcome, among_others: bool) -> Ve
 fn outcome(state: &State) -> Outcome {
     let drained = |node: &&NodeState| matches!(node.ended, Some((_, NodeOutcome::Drained)));
     let count = state.nodes.iter().filter(drained).count();
-    if state.cancelled.is_some() {
-        Outcome::Cancelled
-    } else if count == state.nodes.len() {
+    // A node that was asked for and is not in the plan was gone when the plan was made.
+    let planned = |name| state.nodes.iter().any(|node| &node.node.name == name);
+    let all = state.request.nodes.iter().all(|node| planned(&node.name));
+    if count == state.nodes.len() && all {
         Outcome::Done
+    } else if state.cancelled.is_some() {
+        Outcome::Cancelled
     } else if count > 0 {
         Outcome::Partial
     } else {

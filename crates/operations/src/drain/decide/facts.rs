@@ -1,10 +1,9 @@
 //! Facts the snapshot and the clock show: they become events before anything is done about them.
 
-use model::{ConditionStatus, Node, ObjectKey, Pod, marks};
+use model::{ConditionStatus, Node, ObjectKey, Pod, ResourceVersion, marks};
 
 use super::super::event::{Effect, Event, NodeJob, NodeOutcome, Phase, PodJob};
-use super::super::handover;
-use super::super::plan::{Disposition, plan_pod};
+use super::super::plan::{Disposition, PodPlan, Warning, plan_pod};
 use super::super::request::Escalation;
 use super::super::state::{HandoverState, NodeState, PodState, Step};
 use super::super::why::Why;
@@ -14,6 +13,10 @@ use crate::Refusal;
 
 /// How long a node whose remaining pods are all blocked keeps others of its operation waiting, milliseconds.
 const BLOCKED_PATIENCE_MS: u64 = 60_000;
+/// How long after the cordon an empty node is watched for pods that were on their way, milliseconds.
+const QUIET_MS: u64 = 500;
+/// The same while nothing shows that our view of the pods is newer than the cordon.
+const QUIET_UNPROVEN_MS: u64 = 2_000;
 
 impl Look<'_> {
     pub(super) fn facts(&mut self) {
@@ -88,22 +91,32 @@ impl Look<'_> {
             .pods_on(&seen.name)
             .filter(|pod| !node.pods.contains_key(&pod.uid))
         {
-            self.plan_again(node, seen, pod);
+            let plan = self.plan_of(node, seen, pod);
+            self.planned(node, plan);
         }
     }
 
-    fn plan_again(&mut self, node: &NodeState, seen: &Node, pod: &Pod) {
-        let plan = plan_pod(
-            &self.state.request.options,
-            self.snapshot,
-            seen,
-            pod,
-            self.now,
-        );
+    pub(super) fn planned(&mut self, node: &NodeState, plan: PodPlan) {
         self.event(Event::PodPlanned {
             node: node.node.name.clone(),
             plan,
         });
+    }
+
+    /// The plan for a pod as things are now. A pod that tolerates the cordon and keeps coming back is not evicted for
+    /// ever.
+    pub(super) fn plan_of(&self, node: &NodeState, seen: &Node, pod: &Pod) -> PodPlan {
+        let options = &self.state.request.options;
+        let mut plan = plan_pod(options, self.snapshot, seen, pod, self.now);
+        if plan.leaves()
+            && plan.warnings.contains(&Warning::Boomerang)
+            && let Some(times) = returns(node, &plan)
+        {
+            plan.disposition = Disposition::Blocked;
+            plan.why = Why::Boomerang { times };
+            plan.handover = None;
+        }
+        plan
     }
 
     fn pod_facts(&mut self, node: &NodeState, seen: &Node, pod: &PodState) {
@@ -118,14 +131,30 @@ impl Look<'_> {
                 pod: pod.plan.uid.clone(),
             });
         };
-        self.traces(pod, current);
-        if self.changes_disposition(seen, pod, current) {
-            self.plan_again(node, seen, current);
+        if self.traces(pod, current) {
+            return;
+        }
+        if let Some(plan) = self.changed_plan(node, seen, pod, current) {
+            self.planned(node, plan);
+        }
+        if let HandoverState::Ready { at, .. } = &pod.handover
+            && let Some(plan) = &pod.plan.handover
+            && pod.accepted().is_none()
+            && !current.is_terminating()
+            && self.replaced_by(current, plan).is_err()
+            && self.due(*at, self.state.request.options.deadlines.handover_ms)
+        {
+            // The replacement was Ready and is not any more.
+            self.event(Event::HandoverExpired {
+                node: name.clone(),
+                pod: pod.plan.uid.clone(),
+            });
         }
         if let (HandoverState::Begun { at }, Some(plan)) = (&pod.handover, &pod.plan.handover)
             && pod.accepted().is_none()
+            && !current.is_terminating()
         {
-            match handover::replaced_by(snapshot, current, plan, self.now) {
+            match self.replaced_by(current, plan) {
                 Ok(replacement) => self.event(Event::ReplacementReady {
                     node: name.clone(),
                     pod: pod.plan.uid.clone(),
@@ -142,46 +171,81 @@ impl Look<'_> {
         }
     }
 
-    /// A write that was sent before a restart shows in the object.
-    fn traces(&mut self, pod: &PodState, current: &Pod) {
+    /// A write that was sent before a restart, or answered without a verdict, shows in the object.
+    fn traces(&mut self, pod: &PodState, current: &Pod) -> bool {
+        if pod.accepted().is_some() {
+            return false;
+        }
         for (job, step) in &pod.jobs {
+            let no_verdict = matches!(
+                step,
+                Step::Unknown
+                    | Step::Refused {
+                        refusal: Refusal::Unavailable { .. },
+                        ..
+                    }
+            );
             let shows = match job {
-                PodJob::Evict | PodJob::Delete => current.is_terminating(),
+                PodJob::Evict | PodJob::Delete => no_verdict && current.is_terminating(),
+                // The annotation names the operation, so even a later refusal (the version has moved) is no doubt.
                 PodJob::BeginHandover => {
-                    current.annotations.get(marks::HANDOVER) == Some(self.state.request.id.as_str())
+                    (no_verdict || matches!(step, Step::Refused { .. }))
+                        && !pod.jobs.contains_key(&PodJob::UndoHandover)
+                        && current.annotations.get(marks::HANDOVER)
+                            == Some(self.state.request.id.as_str())
                 }
-                PodJob::UndoHandover => current.annotations.get(marks::HANDOVER).is_none(),
+                // Not having the mark proves nothing: the view may be older than the mark. It is simply undone again.
+                PodJob::UndoHandover => false,
             };
-            if let (Step::Unknown, true, Some(node)) = (step, shows, &current.node) {
+            if let (true, Some(node)) = (shows, &current.node) {
                 let target = pod
                     .target
                     .clone()
-                    .unwrap_or_else(|| self.target(node, pod, current));
+                    .unwrap_or_else(|| self.target(node, pod, current, *job));
                 self.event(Event::Answered {
                     effect: Effect::Pod { target, job: *job },
                     refusal: None,
                     inferred: true,
                 });
+                // One is enough: the other would be a second acceptance.
+                return true;
             }
         }
+        false
     }
 
-    /// A pod whose plan rests on something that has changed, and with which nothing was begun.
-    fn changes_disposition(&self, seen: &Node, pod: &PodState, current: &Pod) -> bool {
-        let options = &self.state.request.options;
-        let begun = pod.handover != HandoverState::None || pod.accepted().is_some();
-        let overdue = options.skip_wait_for_delete_seconds.is_some() && current.is_terminating();
-        let blocked = pod.plan.disposition == Disposition::Blocked;
-        if !(overdue || (blocked && !begun))
-            || pod
-                .jobs
-                .values()
-                .any(|step| matches!(step, Step::Running { .. }))
+    /// The new plan of a pod whose plan rests on something that has changed, and with which nothing was begun.
+    fn changed_plan(
+        &mut self,
+        node: &NodeState,
+        seen: &Node,
+        pod: &PodState,
+        current: &Pod,
+    ) -> Option<PodPlan> {
+        if pod
+            .jobs
+            .values()
+            .any(|step| matches!(step, Step::Running { .. }))
         {
-            return false;
+            return None;
         }
-        let planned = plan_pod(options, self.snapshot, seen, current, self.now).disposition;
-        planned != pod.plan.disposition && (!overdue || planned == Disposition::Skip)
+        let limit = self.state.request.options.skip_wait_for_delete_seconds;
+        if let (Some(limit @ 1..), Some(deletion)) = (limit, current.deletion) {
+            if pod.plan.disposition == Disposition::Skip {
+                return None;
+            }
+            // Whole seconds, as kubectl counts them: no longer than the limit is still waited for.
+            let at = deletion.at.as_second() + i64::from(limit) + 1;
+            let at = model::Time::from_second(at).unwrap_or(model::Time::MAX);
+            self.wake(at);
+            return (at <= self.now).then(|| self.plan_of(node, seen, current));
+        }
+        let begun = pod.handover != HandoverState::None || pod.accepted().is_some();
+        if pod.plan.disposition != Disposition::Blocked || begun {
+            return None;
+        }
+        let fresh = self.plan_of(node, seen, current);
+        (fresh.disposition != pod.plan.disposition || fresh.why != pod.plan.why).then_some(fresh)
     }
 
     /// The node is drained, or as far as it can get.
@@ -209,6 +273,9 @@ impl Look<'_> {
                 .collect::<Vec<_>>()
         };
         if leaving.is_empty() {
+            if !self.is_settled(node, seen) {
+                return;
+            }
             let outcome = if silent || !skipped.is_empty() {
                 NodeOutcome::Unproven { pods: skipped }
             } else {
@@ -219,10 +286,7 @@ impl Look<'_> {
         if silent && leaving.iter().all(|pod| self.overdue(pod)) {
             return self.end(node, NodeOutcome::Unproven { pods: keys() });
         }
-        let stopped = leaving
-            .iter()
-            .map(|pod| stopped(pod))
-            .collect::<Option<Vec<_>>>();
+        let stopped: Option<Vec<_>> = leaving.iter().map(|pod| self.stopped(node, pod)).collect();
         if let Some(stopped) = stopped {
             let refusal = stopped.into_iter().flatten().next();
             let outcome = match refusal {
@@ -233,6 +297,17 @@ impl Look<'_> {
                 None => NodeOutcome::Blocked { pods: keys() },
             };
             return self.end(node, outcome);
+        }
+        let expired = |pod: &&PodState| pod.handover == HandoverState::Expired;
+        if self.state.paused.is_none()
+            && node.deleting.is_none()
+            && leaving.iter().any(expired)
+            && leaving
+                .iter()
+                .all(|pod| self.is_stuck_in_plan(pod) || self.stopped(node, pod).is_some())
+        {
+            // Nothing else moves here any more: now the handover that took too long has its consequence.
+            return self.escalate(node, Phase::Handover);
         }
         let keeps_others = self
             .state
@@ -249,8 +324,75 @@ impl Look<'_> {
         }
     }
 
+    /// Whether no pod can be on its way any more: the scheduler binds to a node for a moment after it was cordoned, and
+    /// our view of the pods may be older than that of the node.
+    fn is_settled(&mut self, node: &NodeState, seen: &Node) -> bool {
+        let Some(cordoned) = node.cordoned else {
+            return false;
+        };
+        let newer = |version: ResourceVersion| version > seen.version;
+        let fresh = node
+            .pods
+            .keys()
+            .filter_map(|uid| self.snapshot.leaving_since(uid))
+            .any(newer)
+            || self.snapshot.pods().iter().any(|pod| newer(pod.version));
+        let quiet = after(cordoned, if fresh { QUIET_MS } else { QUIET_UNPROVEN_MS });
+        self.wake(quiet);
+        quiet <= self.now
+    }
+
     fn is_stuck_in_plan(&self, pod: &PodState) -> bool {
-        pod.plan.disposition == Disposition::Blocked || pod.handover == HandoverState::Expired
+        let terminating = self
+            .snapshot
+            .pod(&pod.plan.pod)
+            .is_some_and(|current| current.is_terminating());
+        !terminating
+            && pod.accepted().is_none()
+            && (pod.plan.disposition == Disposition::Blocked
+                || pod.handover == HandoverState::Expired)
+    }
+
+    /// `Some` when nothing more will happen with the pod without a person: the refusal that stands in its way, or
+    /// `None` inside when it is a flag that was not given.
+    fn stopped(&self, node: &NodeState, pod: &PodState) -> Option<Option<Refusal>> {
+        let itself = self.stopped_itself(node, pod);
+        if itself.is_some() || pod.handover != HandoverState::None || pod.is_handed_over() {
+            return itself;
+        }
+        // Or when another one that is stopped keeps its place in the queue for handovers.
+        let workload = &pod.plan.handover.as_ref()?.workload;
+        self.every_pod()
+            .filter(|(_, other)| {
+                other.is_handed_over()
+                    && other.plan.pod.namespace == pod.plan.pod.namespace
+                    && other.plan.handover.as_ref().map(|plan| &plan.workload) == Some(workload)
+            })
+            .find_map(|(node, other)| self.stopped_itself(node, other))
+    }
+
+    fn stopped_itself(&self, node: &NodeState, pod: &PodState) -> Option<Option<Refusal>> {
+        let current = self.snapshot.pod(&pod.plan.pod)?;
+        if current.is_terminating() || pod.accepted().is_some() {
+            return None;
+        }
+        if pod.plan.why.needs_flag().is_some() {
+            return Some(None);
+        }
+        let deletes = node.deleting.is_some() || pod.plan.disposition == Disposition::Delete;
+        let jobs: &[PodJob] = if deletes {
+            &[PodJob::Delete]
+        } else {
+            &[PodJob::BeginHandover, PodJob::Evict]
+        };
+        jobs.iter().find_map(|job| match pod.jobs.get(job) {
+            Some(Step::Refused { refusal, at, times })
+                if gate(refusal, *at, *times) == Gate::Final =>
+            {
+                Some(Some(refusal.clone()))
+            }
+            _ => None,
+        })
     }
 
     /// Terminating for longer than its grace period.
@@ -289,6 +431,9 @@ impl Look<'_> {
     fn pod_deadlines(&mut self, node: &NodeState, cordoned: model::Time) -> Option<Phase> {
         let deadlines = self.state.request.options.deadlines;
         let mut passed = None;
+        if deadlines.terminate_ms.is_none() && deadlines.evict_ms.is_none() {
+            return None;
+        }
         for pod in node
             .pods
             .values()
@@ -307,7 +452,7 @@ impl Look<'_> {
                 let from = match &pod.handover {
                     HandoverState::Ready { at, .. } => *at,
                     HandoverState::Begun { .. } => continue,
-                    HandoverState::None | HandoverState::Expired => cordoned,
+                    HandoverState::None | HandoverState::Expired => cordoned.max(pod.since),
                 };
                 if self.due(from, deadlines.evict_ms) {
                     passed = passed.max(Some(Phase::Evict));
@@ -330,12 +475,15 @@ impl Look<'_> {
         });
         match then {
             Escalation::Stop | Escalation::Uncordon => {
-                let refusal = match node.jobs.get(&NodeJob::Claim) {
-                    Some(Step::Refused { refusal, .. }) if phase == Phase::Claim => {
-                        Some(refusal.clone())
-                    }
+                let job = match phase {
+                    Phase::Claim => Some(NodeJob::Claim),
+                    Phase::Cordon => Some(NodeJob::Cordon),
                     _ => None,
                 };
+                let refusal = job.and_then(|job| match node.jobs.get(&job) {
+                    Some(Step::Refused { refusal, .. }) => Some(refusal.clone()),
+                    _ => None,
+                });
                 let outcome = match refusal {
                     Some(refusal) => NodeOutcome::Refused { refusal },
                     None => NodeOutcome::TimedOut {
@@ -349,10 +497,6 @@ impl Look<'_> {
             Escalation::Wait => self.event(Event::Paused { by: None }),
         }
     }
-
-    pub(super) fn settled_after(&self, accepted: model::Time) -> bool {
-        after(accepted, 3_000) <= self.now
-    }
 }
 
 /// Pods that were to leave and are still there.
@@ -365,16 +509,27 @@ fn left_behind(node: &NodeState) -> Vec<ObjectKey> {
         .collect()
 }
 
-/// `Some` when nothing more will happen with the pod without a person: the refusal that stands in its way, or `None`
-/// inside when it is a flag that was not given.
-fn stopped(pod: &PodState) -> Option<Option<Refusal>> {
-    if pod.plan.why.needs_flag().is_some() {
-        return Some(None);
-    }
-    pod.jobs.values().find_map(|step| match step {
-        Step::Refused { refusal, at, times } if gate(refusal, *at, *times) == Gate::Final => {
-            Some(Some(refusal.clone()))
+/// How often pods of the same controller may come back to the node before the next one is left alone.
+const RETURNS: u32 = 3;
+
+/// `Some(times)` when a pod with this plan would be at least the third return of its kind: pods of the same controller
+/// that came after the cordon and that we sent away again, for each one that was here from the start.
+fn returns(node: &NodeState, plan: &PodPlan) -> Option<u32> {
+    let cordoned = node.cordoned?;
+    let (mut first, mut back) = (0u32, 0u32);
+    for pod in node.pods.values() {
+        if pod.plan.owner != plan.owner
+            || pod.plan.pod.namespace != plan.pod.namespace
+            || pod.plan.uid == plan.uid
+        {
+            continue;
         }
-        _ => None,
-    })
+        if pod.since <= cordoned {
+            first += 1;
+        } else if pod.target.is_some() {
+            back += 1;
+        }
+    }
+    let times = back / first.max(1) + 1;
+    (plan.owner.is_some() && times >= RETURNS).then_some(times)
 }

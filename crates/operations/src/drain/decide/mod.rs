@@ -120,6 +120,11 @@ pub enum WaitingOn {
     },
     /// A person: the handover took too long and was undone.
     HandoverExpired,
+    /// A person: the pod tolerates the cordon and came back this often.
+    Boomerang {
+        /// How often.
+        times: u32,
+    },
     /// The pod to stop within its grace period.
     Grace {
         /// Until when.
@@ -152,6 +157,7 @@ pub fn decide(state: &State, snapshot: &Snapshot, now: Time) -> Decision {
     if look.out.events.is_empty() {
         look.node_effects();
         look.pod_effects();
+        look.undo_expired();
         look.ending();
     }
     look.out

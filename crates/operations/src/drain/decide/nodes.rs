@@ -75,7 +75,7 @@ impl Look<'_> {
             self.wait(&node.node.name, None, WaitingOn::Cordon);
         } else {
             self.once(node, NodeJob::MarkProgress);
-            if node.jobs.contains_key(&NodeJob::TaintNext) {
+            if taints(node) {
                 self.job(node, NodeJob::UntaintNext);
             }
         }
@@ -102,6 +102,17 @@ impl Look<'_> {
             },
             Some(Step::Unknown) | None => {}
         }
+        // What is still under way cannot be undone before it is.
+        let undoes = match job {
+            NodeJob::UntaintNext => Some(NodeJob::TaintNext),
+            NodeJob::Uncordon => Some(NodeJob::Cordon),
+            NodeJob::Release => Some(NodeJob::Claim),
+            NodeJob::MarkDrained | NodeJob::MarkStopped => Some(NodeJob::MarkProgress),
+            _ => None,
+        };
+        if let Some(Step::Running { .. }) = undoes.and_then(|job| node.jobs.get(&job)) {
+            return self.wait(&node.node.name, None, WaitingOn::Answer);
+        }
         self.out.effects.push(Effect::Node {
             node: node.node.clone(),
             job,
@@ -117,4 +128,10 @@ impl Look<'_> {
             });
         }
     }
+}
+
+/// The soft taint is, or may be, on the node.
+pub(super) fn taints(node: &NodeState) -> bool {
+    let step = node.jobs.get(&NodeJob::TaintNext);
+    step.is_some_and(Step::may_have_happened)
 }

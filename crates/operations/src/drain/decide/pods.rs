@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use model::{Budget, ObjectKey, Pod, ResourceVersion, Text};
 
-use super::super::budget::{self, Room};
-use super::super::event::{Effect, Event, PodJob, Target};
-use super::super::handover::{self, Progress};
-use super::super::plan::{Disposition, plan_pod};
-use super::super::request::HandoverMode;
+use super::super::budget::{self, Outlook};
+use super::super::event::{Effect, PodJob, Target};
+use super::super::handover::{self, HandoverPlan, Progress};
+use super::super::plan::Disposition;
 use super::super::state::{HandoverState, NodeState, PodState, Step};
 use super::super::why::Why;
 use super::retry::{Gate, gate};
@@ -22,11 +21,24 @@ const IN_FLIGHT: usize = 64;
 /// the server.
 const IN_FLIGHT_PER_BUDGET: usize = 8;
 
+/// An accepted eviction that no status ever shows counts as settled after this time, milliseconds.
+const SETTLED_MS: u64 = 3_000;
+
+/// What of a budget is spoken for by evictions of ours.
+#[derive(Default)]
+struct Spoken {
+    /// Sent and not answered.
+    in_flight: usize,
+    /// Sent, and not yet counted by the budget's status as we see it.
+    unsettled: i32,
+    /// When the next of those is taken as counted, whatever is seen.
+    settles: Option<model::Time>,
+}
+
 /// What may still be begun in this look.
 struct Quota {
     in_flight: usize,
-    /// Per budget: evictions in flight, and allowed disruptions that are not spoken for.
-    budgets: BTreeMap<ObjectKey, (usize, i32)>,
+    budgets: BTreeMap<ObjectKey, Spoken>,
     /// Per namespace and workload: handovers under way.
     handovers: BTreeMap<(Text, Text), u32>,
 }
@@ -72,9 +84,17 @@ impl Look<'_> {
             handovers: BTreeMap::new(),
         };
         for (_, pod) in self.every_pod() {
+            if pod.jobs.is_empty() {
+                continue;
+            }
             let evicting = matches!(pod.jobs.get(&PodJob::Evict), Some(Step::Running { .. }));
             let deleting = matches!(pod.jobs.get(&PodJob::Delete), Some(Step::Running { .. }));
             quota.in_flight += usize::from(evicting || deleting);
+            if let (Some(target), Some(step)) = (&pod.target, pod.jobs.get(&PodJob::Evict)) {
+                for key in &target.budgets {
+                    self.speak(&mut quota, key, pod, step);
+                }
+            }
             if let (true, Some(plan)) = (pod.is_handed_over(), &pod.plan.handover) {
                 let key = (pod.plan.pod.namespace.clone(), plan.workload.clone());
                 *quota.handovers.entry(key).or_default() += 1;
@@ -83,7 +103,7 @@ impl Look<'_> {
         quota
     }
 
-    fn every_pod(&self) -> impl Iterator<Item = (&NodeState, &PodState)> {
+    pub(super) fn every_pod(&self) -> impl Iterator<Item = (&NodeState, &PodState)> {
         self.state
             .nodes
             .iter()
@@ -116,7 +136,9 @@ impl Look<'_> {
         if pod.accepted().is_some() {
             return self.wait(name, Some(key), WaitingOn::Answer);
         }
-        if node.deleting.is_some() && pod.plan.why.needs_flag().is_none() {
+        // Deleting what comes back changes nothing either.
+        let in_vain = matches!(pod.plan.why, Why::Boomerang { .. });
+        if node.deleting.is_some() && pod.plan.why.needs_flag().is_none() && !in_vain {
             return self.send(node, pod, current, PodJob::Delete, quota);
         }
         match pod.plan.disposition {
@@ -133,6 +155,7 @@ impl Look<'_> {
             Why::TwoBudgets { budgets } => WaitingOn::TwoBudgets {
                 budgets: budgets.clone(),
             },
+            Why::Boomerang { times } => WaitingOn::Boomerang { times: *times },
             Why::BudgetImpossible { budget, handover } => WaitingOn::BudgetImpossible {
                 budget: ObjectKey::new(current.key.namespace.clone(), budget.clone()),
                 unblock: budget::verdicts(self.snapshot, current)
@@ -170,132 +193,148 @@ impl Look<'_> {
                 self.send(node, pod, current, PodJob::BeginHandover, quota);
             }
             HandoverState::Begun { .. } => {
-                let on = match handover::replaced_by(self.snapshot, current, plan, self.now) {
-                    Err(Progress::NotReady {
-                        replacement,
-                        unschedulable,
-                        until,
-                    }) => {
-                        if let Some(until) = until {
-                            self.wake(until);
-                        }
-                        WaitingOn::Replacement {
-                            replacement,
-                            unschedulable,
-                        }
-                    }
-                    Err(Progress::NotInEndpoints { service }) => WaitingOn::Endpoints { service },
-                    Err(Progress::OwnerGone) => WaitingOn::Replacement {
-                        replacement: None,
-                        unschedulable: None,
-                    },
-                    Ok(_) => WaitingOn::Answer,
-                };
-                self.wait(name, Some(key), on);
-            }
-            HandoverState::Ready { .. } => self.evict(node, pod, current, quota),
-            HandoverState::Expired => {
-                if pod.is_handed_over() {
-                    self.undo_handover(node, pod);
+                if let Err(progress) = self.replaced_by(current, plan) {
+                    self.replacement(node, pod, progress);
                 }
-                self.wait(name, Some(key), WaitingOn::HandoverExpired);
             }
+            HandoverState::Ready { .. } => match self.replaced_by(current, plan) {
+                Ok(_) => self.evict(node, pod, current, quota),
+                Err(progress) => self.replacement(node, pod, progress),
+            },
+            HandoverState::Expired => self.wait(name, Some(key), WaitingOn::HandoverExpired),
         }
+    }
+
+    /// What of [`handover::replaced_by`] holds now.
+    pub(super) fn replaced_by(&self, old: &Pod, plan: &HandoverPlan) -> Result<Text, Progress> {
+        handover::replaced_by(self.snapshot, old, plan, self.now)
+    }
+
+    fn replacement(&mut self, node: &NodeState, pod: &PodState, progress: Progress) {
+        let on = match progress {
+            Progress::NotReady {
+                replacement,
+                unschedulable,
+                until,
+            } => {
+                if let Some(until) = until {
+                    self.wake(until);
+                }
+                WaitingOn::Replacement {
+                    replacement,
+                    unschedulable,
+                }
+            }
+            Progress::NotInEndpoints { service } => WaitingOn::Endpoints { service },
+            Progress::OwnerGone => WaitingOn::Replacement {
+                replacement: None,
+                unschedulable: None,
+            },
+        };
+        self.wait(&node.node.name, Some(&pod.plan.pod), on);
     }
 
     /// Evicts when the budget has room that no other eviction of ours is about to use.
     fn evict(&mut self, node: &NodeState, pod: &PodState, current: &Pod, quota: &mut Quota) {
         let snapshot = self.snapshot;
-        let mut budgets: Vec<_> = snapshot.budgets_of(current).cloned().collect();
-        if budget::bypasses(current) {
-            budgets.clear();
-        }
+        let budgets: Vec<_> = if budget::bypasses(current) {
+            Vec::new()
+        } else {
+            snapshot.budgets_of(current).collect()
+        };
+        let name = &node.node.name;
         let key = &pod.plan.pod;
-        if let [only] = budgets.as_slice() {
-            match budget::room(snapshot, current, only) {
-                Room::Now if budget::unhealthy_exempt(current, only) => {}
-                Room::Now => {
-                    let (in_flight, free) = self.room(only, quota);
-                    if free < 1 || in_flight >= IN_FLIGHT_PER_BUDGET {
-                        // Evictions that no status ever shows are settled by time.
-                        self.wake(after(self.now, 1_000));
-                        return self.wait(&node.node.name, Some(key), budget_wait(only));
+        match budgets.as_slice() {
+            [] => {}
+            [only] => match budget::outlook(current, only) {
+                Outlook::Now if budget::unhealthy_exempt(current, only) => {}
+                Outlook::Now => {
+                    let spoken = quota.budgets.entry(only.key.clone()).or_default();
+                    // Its own eviction without a verdict is about to be tried again.
+                    let own = i32::from(matches!(
+                        pod.jobs.get(&PodJob::Evict),
+                        Some(Step::Refused {
+                            refusal: Refusal::Unavailable { .. },
+                            ..
+                        })
+                    ));
+                    if only.allowed - (spoken.unsettled - own).max(0) < 1
+                        || spoken.in_flight >= IN_FLIGHT_PER_BUDGET
+                    {
+                        if let Some(settles) = spoken.settles {
+                            self.wake(settles);
+                        }
+                        return self.wait(name, Some(key), budget_wait(only));
                     }
                 }
-                Room::Later { .. } => {
-                    return self.wait(&node.node.name, Some(key), budget_wait(only));
+                Outlook::Later { .. } => {
+                    return self.wait(name, Some(key), budget_wait(only));
                 }
-                Room::Never if pod.handover == HandoverState::None && self.has_other_way(pod) => {
-                    return self.replan(node, current);
+                Outlook::Never => {
+                    return self.replan_or(node, pod, current, || budget_wait(only));
                 }
-                Room::Never => return self.wait(&node.node.name, Some(key), budget_wait(only)),
+            },
+            several => {
+                let budgets = several.iter().map(|budget| budget.key.clone()).collect();
+                return self.replan_or(node, pod, current, || WaitingOn::TwoBudgets { budgets });
             }
-        } else if budgets.len() > 1 {
-            return self.replan(node, current);
         }
         self.send(node, pod, current, PodJob::Evict, quota);
     }
 
-    /// The budget came to be impossible after the plan: it may be handed over, or is blocked.
-    fn has_other_way(&self, pod: &PodState) -> bool {
-        pod.plan.disposition == Disposition::Evict
-            || self.state.request.options.handover != HandoverMode::Never
+    /// Budgets have come to be so that the pod cannot be evicted: it may be handed over, or is blocked, or waits.
+    fn replan_or(
+        &mut self,
+        node: &NodeState,
+        pod: &PodState,
+        current: &Pod,
+        on: impl FnOnce() -> WaitingOn,
+    ) {
+        if pod.handover == HandoverState::None
+            && let Some(seen) = self.snapshot.node(&node.node.name)
+        {
+            let fresh = self.plan_of(node, seen, current);
+            if fresh.disposition != pod.plan.disposition {
+                return self.planned(node, fresh);
+            }
+        }
+        self.wait(&node.node.name, Some(&pod.plan.pod), on());
     }
 
-    fn replan(&mut self, node: &NodeState, current: &Pod) {
-        let Some(seen) = self.snapshot.node(&node.node.name) else {
+    /// Counts an eviction against a budget, unless the budget's status as we see it counts it already. The server
+    /// writes the budget before the pod, and the disruption controller writes it again once it has seen the pod leave.
+    fn speak(&self, quota: &mut Quota, key: &ObjectKey, pod: &PodState, step: &Step) {
+        let accepted = match step {
+            Step::Running { .. } => None,
+            // No verdict: it may have been accepted.
+            Step::Done { at }
+            | Step::Refused {
+                refusal: Refusal::Unavailable { .. },
+                at,
+                ..
+            } => Some(*at),
+            // After a restart the first look is newer than what was sent before.
+            Step::Refused { .. } | Step::Unknown => return,
+        };
+        let settles = accepted.map(|at| after(at, SETTLED_MS));
+        if settles.is_some_and(|settles| settles <= self.now) {
+            return;
+        }
+        let Some(budget) = self.snapshot.budgets.get_key(key) else {
             return;
         };
-        let plan = plan_pod(
-            &self.state.request.options,
-            self.snapshot,
-            seen,
-            current,
-            self.now,
-        );
-        self.event(Event::PodPlanned {
-            node: node.node.name.clone(),
-            plan,
-        });
-    }
-
-    /// Evictions of ours in flight against a budget, and the disruptions it allows that none of them will use.
-    fn room(&self, budget: &Arc<Budget>, quota: &mut Quota) -> (usize, i32) {
-        *quota.budgets.entry(budget.key.clone()).or_insert_with(|| {
-            let mut in_flight = 0;
-            let mut unsettled = 0;
-            for (_, pod) in self.every_pod() {
-                let counts = pod
-                    .target
-                    .as_ref()
-                    .is_some_and(|target| target.budgets.contains(&budget.key));
-                if !counts {
-                    continue;
-                }
-                match pod.jobs.get(&PodJob::Evict) {
-                    Some(Step::Running { .. } | Step::Unknown) => {
-                        in_flight += 1;
-                        unsettled += i32::from(!budget.disrupted.contains(&pod.plan.pod.name));
-                    }
-                    Some(Step::Done { at }) => {
-                        unsettled += i32::from(!self.is_settled(budget, pod, *at))
-                    }
-                    Some(Step::Refused { .. }) | None => {}
-                }
-            }
-            (in_flight, budget.allowed - unsettled)
-        })
-    }
-
-    /// Whether the budget's status as we see it already counts an accepted eviction. The server writes the budget
-    /// before the pod, and the disruption controller writes it again once it has seen the pod leave.
-    fn is_settled(&self, budget: &Budget, pod: &PodState, accepted: model::Time) -> bool {
-        budget.disrupted.contains(&pod.plan.pod.name)
-            || self
-                .snapshot
-                .leaving_since(&pod.plan.uid)
-                .is_some_and(|left| budget.version > left)
-            || self.settled_after(accepted)
+        let spoken = quota.budgets.entry(key.clone()).or_default();
+        spoken.in_flight += usize::from(accepted.is_none());
+        let left = self.snapshot.leaving_since(&pod.plan.uid);
+        let settled = budget.disrupted.contains(&pod.plan.pod.name)
+            || left.is_some_and(|left| budget.version > left);
+        if !settled {
+            spoken.unsettled += 1;
+            spoken.settles = match (spoken.settles, settles) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
     }
 
     /// Sends a write to a pod, unless one is under way or has to wait; looks at the pod once more before it does.
@@ -312,12 +351,17 @@ impl Look<'_> {
         match pod.jobs.get(&job) {
             Some(Step::Running { .. }) => return self.wait(name, Some(key), WaitingOn::Answer),
             Some(Step::Refused { refusal, at, times }) => {
-                let changed = matches!(refusal, Refusal::Changed { .. })
-                    && pod
-                        .target
-                        .as_ref()
-                        .is_some_and(|target| target.version != current.version);
-                match gate(refusal, *at, *times) {
+                let changes = matches!(refusal, Refusal::Changed { .. });
+                let sent = pod.target.as_ref().map(|target| target.version);
+                // Sent without a version: the UID was wrong, and each further try takes one more off the budget.
+                let blind = changes && sent == Some(ResourceVersion::default());
+                let changed = changes && !blind && sent.is_some_and(|sent| sent != current.version);
+                let wait = if blind {
+                    Gate::At(after(*at, SETTLED_MS))
+                } else {
+                    gate(refusal, *at, *times)
+                };
+                match wait {
                     Gate::Final => {
                         let on = WaitingOn::Retry {
                             refusal: refusal.clone(),
@@ -341,39 +385,32 @@ impl Look<'_> {
         if quota.in_flight >= IN_FLIGHT {
             return self.wait(name, Some(key), WaitingOn::Answer);
         }
-        if job != PodJob::Delete && pod.handover == HandoverState::None {
+        // Before what cannot be undone, one more look. A deadline's deletions are past that.
+        if node.deleting.is_none() && pod.handover == HandoverState::None {
             let Some(seen) = self.snapshot.node(name) else {
                 return;
             };
-            let fresh = plan_pod(
-                &self.state.request.options,
-                self.snapshot,
-                seen,
-                current,
-                self.now,
-            );
-            if fresh.disposition != pod.plan.disposition {
-                return self.event(Event::PodPlanned {
-                    node: name.clone(),
-                    plan: fresh,
-                });
+            let fresh = self.plan_of(node, seen, current);
+            if fresh.disposition != pod.plan.disposition
+                || (job == PodJob::BeginHandover && fresh.handover != pod.plan.handover)
+            {
+                return self.planned(node, fresh);
             }
         }
-        let target = self.target(name, pod, current);
+        let target = self.target(name, pod, current, job);
         quota.in_flight += 1;
         if job == PodJob::Evict {
             for budget in &target.budgets {
-                if let Some((in_flight, free)) = quota.budgets.get_mut(budget) {
-                    *in_flight += 1;
-                    *free -= 1;
-                }
+                let spoken = quota.budgets.entry(budget.clone()).or_default();
+                spoken.in_flight += 1;
+                spoken.unsettled += 1;
             }
         }
         self.out.effects.push(Effect::Pod { target, job });
     }
 
     /// The pod as it is now, with the preconditions of a write.
-    pub(super) fn target(&self, node: &Text, pod: &PodState, current: &Pod) -> Target {
+    pub(super) fn target(&self, node: &Text, pod: &PodState, current: &Pod, job: PodJob) -> Target {
         let budgets: Vec<_> = if budget::bypasses(current) {
             Vec::new()
         } else {
@@ -384,13 +421,11 @@ impl Look<'_> {
                 .map(|budget| budget.key.clone())
                 .collect()
         };
-        let evicts = pod.plan.disposition == Disposition::Evict
-            || matches!(pod.handover, HandoverState::Ready { .. });
         Target {
             node: node.clone(),
             pod: pod.plan.pod.clone(),
             uid: pod.plan.uid.clone(),
-            version: if evicts && !budgets.is_empty() {
+            version: if job == PodJob::Evict && !budgets.is_empty() {
                 ResourceVersion::default()
             } else {
                 current.version

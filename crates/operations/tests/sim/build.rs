@@ -9,7 +9,7 @@ use model::{
 };
 
 use super::at;
-use super::controllers::owner_of;
+pub(crate) use super::controllers::owner_of as owner;
 use super::world::World;
 
 /// The namespace of everything.
@@ -147,7 +147,7 @@ impl World {
         let mut deployment = workload(WorkloadKind::Deployment, name, nodes.len() as i32);
         deployment.strategy = strategy;
         let mut set = workload(WorkloadKind::ReplicaSet, name, nodes.len() as i32);
-        set.owner = Some(owner_of(&deployment));
+        set.owner = Some(owner(&deployment));
         self.put_workload(deployment);
         self.pods_of(&set, nodes, shape);
         self.put_workload(set);
@@ -173,7 +173,7 @@ impl World {
     fn pods_of(&mut self, set: &Workload, nodes: &[Text], shape: impl Fn(&mut Pod)) {
         let shaped = |name: &str, node: &str| {
             let mut pod = pod(name, node);
-            pod.owner = Some(owner_of(set));
+            pod.owner = Some(owner(set));
             pod.labels = set.labels.clone();
             shape(&mut pod);
             pod

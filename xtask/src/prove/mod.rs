@@ -7,7 +7,7 @@
 mod deadlines;
 mod drain_speed;
 mod kubelets;
-#[expect(dead_code, reason = "further proofs that use it follow at once")]
+mod races;
 mod rig;
 
 use std::time::Instant;
@@ -19,7 +19,12 @@ use futures::future::LocalBoxFuture;
 use crate::output;
 
 /// All proofs, as they are listed.
-const PROOFS: &[Proof] = &[deadlines::PROOF, drain_speed::PROOF, kubelets::PROOF];
+const PROOFS: &[Proof] = &[
+    deadlines::PROOF,
+    drain_speed::PROOF,
+    kubelets::PROOF,
+    races::PROOF,
+];
 
 /// Something that is claimed, and how to find out.
 pub(crate) struct Proof {

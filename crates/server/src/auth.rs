@@ -110,7 +110,9 @@ pub(crate) fn invalid() -> Failure {
 /// at the ends are cut off on the way, which would make `"admin "` somebody else.
 pub(crate) fn person(identity: &Identity) -> Answer<Person> {
     let refused = |code: &str| Failure::new(StatusCode::FORBIDDEN, code);
-    let names = std::iter::once(&identity.user).chain(&identity.groups);
+    // No rule can name the empty group; some authenticators give it.
+    let groups = identity.groups.iter().filter(|group| !group.is_empty());
+    let names = std::iter::once(&identity.user).chain(groups.clone());
     for name in names {
         let clean = !name.is_empty()
             && name.trim() == name
@@ -128,11 +130,7 @@ pub(crate) fn person(identity: &Identity) -> Answer<Person> {
     }
     Ok(Person {
         user: identity.user.as_str().into(),
-        groups: identity
-            .groups
-            .iter()
-            .map(|group| group.as_str().into())
-            .collect(),
+        groups: groups.map(|group| group.as_str().into()).collect(),
     })
 }
 
@@ -200,6 +198,7 @@ mod tests {
             &["a b", "system:authenticated"],
         ));
         assert_eq!(&*good.unwrap().user, "system:serviceaccount:a:b");
+        assert!(person(&identity("a", &[""])).unwrap().groups.is_empty());
         for (user, groups) in [
             ("", &[][..]),
             (" ", &[]),
@@ -209,7 +208,6 @@ mod tests {
             ("a\u{a0}", &[]),
             ("王", &[]),
             ("a", &["system:masters "]),
-            ("a", &[""]),
             ("a", &["ok", "x\ny"]),
         ] {
             let failure = person(&identity(user, groups)).unwrap_err();

@@ -59,8 +59,14 @@ impl Listener {
         Ok(Self { tcp, address, tls })
     }
 
-    /// Serves until `stop`; then answers what is under way, for at most `grace`. Connections end with this future.
-    pub(crate) async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) {
+    /// Serves until `stop`; then answers what is under way, for at most `grace` and not after `at_once`.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        stop: CancellationToken,
+        grace: Duration,
+        at_once: CancellationToken,
+    ) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         let mut tasks = JoinSet::new();
         let mut reload = tokio::time::interval(RELOAD_EVERY);
@@ -95,9 +101,11 @@ impl Listener {
             });
         }
         drop(self.tcp);
-        let ended = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, ended).await.is_err() {
-            tracing::info!("requests under way are broken off");
+        tokio::select! {
+            biased;
+            () = async { while tasks.join_next().await.is_some() {} } => {}
+            () = at_once.cancelled() => {}
+            () = tokio::time::sleep(grace) => tracing::info!("requests under way are broken off"),
         }
         tasks.shutdown().await;
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use engine::{Engine, RECORD_FORMAT};
 use store::Store;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::clusters::Clusters;
@@ -96,8 +97,11 @@ impl Server {
         tracing::info!(address = %self.listener.address, "listening");
 
         let router = routes::router(app.clone());
-        let serving = self.listener.serve(router, app.stop.clone(), options.grace);
-        let mut serving = std::pin::pin!(serving);
+        let at_once = CancellationToken::new();
+        let serving = self.listener;
+        let serving = serving.serve(router, app.stop.clone(), options.grace, at_once.clone());
+        let mut front = JoinSet::new();
+        front.spawn(serving);
         let verdict = {
             let campaign = app.leader.campaign(&app.engine, app.clusters.first());
             let mut campaign = std::pin::pin!(campaign);
@@ -110,24 +114,27 @@ impl Server {
                     Some(ended) = background.join_next() => if let Err(error) = ended {
                         break Err(ServerError::Defect { reason: error.to_string() });
                     },
-                    () = serving.as_mut() => break Err(ServerError::Defect { reason: "the listener ended".to_owned() }),
+                    _ = front.join_next() => break Err(ServerError::Defect { reason: "the listener ended".to_owned() }),
                 }
             }
         };
         app.stop.cancel();
+        let mut work = app.take_work();
         if verdict.is_ok() {
-            let mut work = app.take_work();
             let finish = async {
-                serving.as_mut().await;
+                front.join_next().await;
                 while work.join_next().await.is_some() {}
             };
             // The listener keeps the same time for itself; work may go on without its client.
             let _ = tokio::time::timeout(options.grace * 2, finish).await;
-            work.shutdown().await;
         }
         // Whatever happened: first nobody acts any more, then the Lease is given back.
         app.engine.stop().await;
+        work.shutdown().await;
+        at_once.cancel();
+        while front.join_next().await.is_some() {}
         background.shutdown().await;
+        // What a request under way may have begun meanwhile.
         app.take_work().shutdown().await;
         app.engine.stop().await;
         app.leader.stop().await;

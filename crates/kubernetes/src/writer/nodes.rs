@@ -171,7 +171,8 @@ fn uncordon(seen: &Seen, force: bool) -> Result<(Cordon, Option<Value>), Refusal
     let unschedulable = is_unschedulable(seen);
     if unschedulable && !is_ours(seen) && !force {
         return Err(Refusal::Claimed {
-            holder: "somebody else cordoned it".into(),
+            // Whoever it was left no name.
+            holder: "".into(),
             until: None,
         });
     }

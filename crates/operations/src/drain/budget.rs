@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::handover;
+use super::index::Index;
 
 /// Whether one budget lets one pod go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,12 +88,16 @@ pub struct Verdict {
 
 /// Verdicts of all budgets that cover the pod, by name.
 pub fn verdicts(snapshot: &Snapshot, pod: &Pod) -> Vec<Verdict> {
-    let budgets: Vec<_> = snapshot.budgets_of(pod).collect();
+    verdicts_in(&Index::new(snapshot), pod)
+}
+
+pub(super) fn verdicts_in(index: &Index<'_>, pod: &Pod) -> Vec<Verdict> {
+    let budgets = index.budgets_of(pod);
     let several = budgets.len() > 1;
     budgets
         .iter()
         .enumerate()
-        .map(|(at, budget)| verdict(snapshot, pod, budget, several, at > 0))
+        .map(|(at, budget)| verdict(index, pod, budget, several, at > 0))
         .collect()
 }
 
@@ -160,7 +165,8 @@ fn wanted_when_whole(budget: &Budget) -> i32 {
     }
 }
 
-fn verdict(snapshot: &Snapshot, pod: &Pod, budget: &Budget, several: bool, extra: bool) -> Verdict {
+fn verdict(index: &Index<'_>, pod: &Pod, budget: &Budget, several: bool, extra: bool) -> Verdict {
+    let snapshot = index.snapshot;
     let room = if several && !bypasses(pod) {
         Room::Never
     } else {
@@ -175,7 +181,7 @@ fn verdict(snapshot: &Snapshot, pod: &Pod, budget: &Budget, several: bool, extra
         Room::Later { unhealthy, .. } => Some(Unblock::FixPods {
             pods: unhealthy.clone(),
         }),
-        Room::Never => Some(unblock_never(snapshot, pod, budget)),
+        Room::Never => Some(unblock_never(index, pod, budget)),
     };
     Verdict {
         budget: budget.key.clone(),
@@ -189,7 +195,8 @@ fn verdict(snapshot: &Snapshot, pod: &Pod, budget: &Budget, several: bool, extra
     }
 }
 
-fn unblock_never(snapshot: &Snapshot, pod: &Pod, budget: &Budget) -> Unblock {
+fn unblock_never(index: &Index<'_>, pod: &Pod, budget: &Budget) -> Unblock {
+    let snapshot = index.snapshot;
     let edit = |field: &str, value: &str| Unblock::EditBudget {
         budget: budget.key.clone(),
         field: field.into(),
@@ -200,7 +207,7 @@ fn unblock_never(snapshot: &Snapshot, pod: &Pod, budget: &Budget) -> Unblock {
         let others = covered_count(snapshot, budget).saturating_sub(1);
         return edit("minAvailable", &others.to_string());
     }
-    if handover::eligible(snapshot, pod).is_ok() {
+    if handover::eligible_in(index, pod).is_ok() {
         return Unblock::Handover;
     }
     match (budget.min_available, budget.max_unavailable) {

@@ -3,11 +3,16 @@
 //! Changing the `pod-template-hash` label of a pod makes its ReplicaSet release it and create a replacement, while
 //! Services and budgets, whose selectors do not read that label, still cover it. Writing the label back undoes it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use model::{
     ClaimAccess, Kind, Pod, PodVolume, Snapshot, Strategy, Text, Uid, Workload, WorkloadKind, marks,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::index::{Index, Replacements};
 
 /// Why a pod cannot be handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +80,11 @@ pub struct HandoverPlan {
 
 /// Whether a pod can be handed over, and how.
 pub fn eligible(snapshot: &Snapshot, pod: &Pod) -> Result<HandoverPlan, Ineligible> {
+    eligible_in(&Index::new(snapshot), pod)
+}
+
+pub(super) fn eligible_in(index: &Index<'_>, pod: &Pod) -> Result<HandoverPlan, Ineligible> {
+    let snapshot = index.snapshot;
     let owner = pod
         .owner
         .as_ref()
@@ -100,7 +110,7 @@ pub fn eligible(snapshot: &Snapshot, pod: &Pod) -> Result<HandoverPlan, Ineligib
     if pod.hostnames.is_some() {
         return Err(Ineligible::Pinned);
     }
-    selectors(snapshot, pod)?;
+    selectors(index, pod)?;
     if !pod.is_ready() {
         return Err(Ineligible::NotReady);
     }
@@ -113,27 +123,10 @@ pub fn eligible(snapshot: &Snapshot, pod: &Pod) -> Result<HandoverPlan, Ineligib
             .clone(),
         hash: hash.into(),
         surge,
-        ready: replica_set.replicas.min(ready(snapshot, replica_set, hash)),
+        ready: replica_set
+            .replicas
+            .min(index.ready_pods(replica_set, hash)),
     })
-}
-
-/// Ready pods of a ReplicaSet, those included that are being handed over: they serve, and come back when undone.
-fn ready(snapshot: &Snapshot, replica_set: &Workload, hash: &str) -> i32 {
-    let pods = snapshot.pods().in_namespace(&replica_set.key.namespace);
-    let counts = |pod: &&std::sync::Arc<Pod>| {
-        pod.is_ready()
-            && !pod.is_terminating()
-            && match &pod.owner {
-                Some(owner) => owner.uid == replica_set.uid,
-                // The latter is undone and about to be adopted again.
-                None => [
-                    pod.annotations.get(marks::HANDOVER_HASH),
-                    pod.labels.get(marks::TEMPLATE_HASH),
-                ]
-                .contains(&Some(hash)),
-            }
-    };
-    pods.filter(counts).count() as i32
 }
 
 /// Surge of the Deployment; a bare ReplicaSet has no strategy, so one at a time.
@@ -189,29 +182,16 @@ pub(super) fn is_local(snapshot: &Snapshot, volume: Option<&str>) -> bool {
         .is_some_and(|volume| volume.hostnames.is_some())
 }
 
-fn selectors(snapshot: &Snapshot, pod: &Pod) -> Result<(), Ineligible> {
-    if !snapshot.knows(Kind::Services) {
+fn selectors(index: &Index<'_>, pod: &Pod) -> Result<(), Ineligible> {
+    if !index.snapshot.knows(Kind::Services) {
         return Err(Ineligible::ServicesUnknown);
     }
-    let reads = |selector: &Option<model::Selector>| {
-        selector
-            .as_ref()
-            .is_some_and(|s| s.mentions(marks::TEMPLATE_HASH) && s.matches(&pod.labels))
-    };
-    if let Some(service) = snapshot
-        .services
-        .in_namespace(&pod.key.namespace)
-        .find(|s| reads(&s.selector))
-    {
+    if let Some(service) = index.service_reading_hash(pod) {
         return Err(Ineligible::ServiceReadsHash {
             service: service.key.name.clone(),
         });
     }
-    if let Some(budget) = snapshot
-        .budgets
-        .in_namespace(&pod.key.namespace)
-        .find(|b| reads(&b.selector))
-    {
+    if let Some(budget) = index.budget_reading_hash(pod) {
         return Err(Ineligible::BudgetReadsHash {
             budget: budget.key.name.clone(),
         });
@@ -222,70 +202,40 @@ fn selectors(snapshot: &Snapshot, pod: &Pod) -> Result<(), Ineligible> {
 /// The newest pod that replaces the old one, once the workload is whole without it: enough pods owned by the ReplicaSet
 /// are Ready for long enough, and the proxies of every Service that sends traffic to the old pod are told of them.
 pub(super) fn replaced_by(
-    snapshot: &Snapshot,
+    replacements: &Replacements<'_>,
     old: &Pod,
     handover: &HandoverPlan,
     now: model::Time,
 ) -> Result<Text, Progress> {
-    let owned: Vec<_> = snapshot
-        .pods()
-        .in_namespace(&old.key.namespace)
-        .filter(|pod| {
-            pod.owner
-                .as_ref()
-                .is_some_and(|owner| owner.uid == handover.replica_set)
-        })
-        .filter(|pod| !pod.is_terminating() && !pod.is_finished())
-        .collect();
-    let replica_set = snapshot
-        .workloads(WorkloadKind::ReplicaSet)
-        .and_then(|sets| {
-            sets.in_namespace(&old.key.namespace)
-                .find(|set| set.uid == handover.replica_set)
-        });
-    let Some(replica_set) = replica_set else {
+    let Some(replica_set) = replacements.set(&handover.replica_set) else {
         return Err(Progress::OwnerGone);
     };
-    let newest = owned
+    let new: Vec<_> = replacements
+        .owned(&handover.replica_set)
         .iter()
-        .filter(|pod| pod.uid != old.uid)
-        .max_by_key(|pod| (pod.created, pod.key.name.clone()));
-    let settled =
-        std::time::Duration::from_secs(u64::try_from(replica_set.min_ready_seconds).unwrap_or(0));
-    let ready: Vec<_> = owned
+        .copied()
+        .filter(|pod| pod.uid != old.uid && !pod.is_terminating() && !pod.is_finished())
+        .collect();
+    let newest = new.iter().max_by_key(|pod| (pod.created, &pod.key.name));
+    let settled = Duration::from_secs(u64::try_from(replica_set.min_ready_seconds).unwrap_or(0));
+    let whole_at = |pod: &&Arc<Pod>| pod.ready_since.map(|since| since + settled);
+    let ready: Vec<_> = new
         .iter()
-        .filter(|pod| {
-            pod.uid != old.uid && pod.ready_since.is_some_and(|since| since + settled <= now)
-        })
+        .copied()
+        .filter(|pod| whole_at(pod).is_some_and(|at| at <= now))
         .collect();
     if (ready.len() as i64) < i64::from(replica_set.replicas.min(handover.ready)) {
         return Err(Progress::NotReady {
             replacement: newest.map(|pod| pod.key.name.clone()),
             unschedulable: newest.and_then(|pod| pod.unschedulable.clone()),
             // Only a pod that is Ready but too young makes waiting a matter of time.
-            until: owned
-                .iter()
-                .filter_map(|pod| pod.ready_since)
-                .map(|since| since + settled)
-                .filter(|t| *t > now)
-                .min(),
+            until: new.iter().filter_map(whole_at).filter(|at| *at > now).min(),
         });
     }
-    let slices = || snapshot.slices.in_namespace(&old.key.namespace);
-    for service in slices()
-        .filter(|s| s.endpoints.iter().any(|e| e.pod == old.uid && e.ready))
-        .map(|s| &s.service)
-    {
-        let told = |pod: &Pod| {
-            slices().any(|s| {
-                s.service == *service && s.endpoints.iter().any(|e| e.pod == pod.uid && e.ready)
-            })
-        };
-        if !ready.iter().all(|pod| told(pod)) {
-            return Err(Progress::NotInEndpoints {
-                service: service.clone(),
-            });
-        }
+    if let Some(service) = replacements.untold(old, &ready) {
+        return Err(Progress::NotInEndpoints {
+            service: service.clone(),
+        });
     }
     Ok(newest.map_or_else(|| "".into(), |pod| pod.key.name.clone()))
 }

@@ -9,6 +9,7 @@ mod budget;
 mod decide;
 mod event;
 mod handover;
+mod index;
 mod lint;
 mod plan;
 mod request;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::{self, Room, Verdict};
 use super::handover::{self, HandoverPlan, Ineligible};
+use super::index::Index;
 use super::request::{HandoverMode, NodeRef, Options, Request};
 use super::why::Why;
 use crate::EvictAnswer;
@@ -192,6 +193,7 @@ impl Plan {
 
 /// Plans a drain. Nodes that are not in the snapshot (or have another UID) get no entry: resolve names first.
 pub fn plan(request: &Request, snapshot: &Snapshot, now: Time) -> Plan {
+    let index = Index::new(snapshot);
     let mut seen = std::collections::BTreeSet::new();
     let nodes = request
         .nodes
@@ -212,7 +214,7 @@ pub fn plan(request: &Request, snapshot: &Snapshot, now: Time) -> Plan {
             not_ready: node.ready() != model::ConditionStatus::True,
             pods: snapshot
                 .pods_on(&node.name)
-                .map(|pod| plan_pod(&request.options, snapshot, node, pod, now))
+                .map(|pod| plan_pod_in(&index, &request.options, node, pod, now))
                 .collect(),
         })
         .collect();
@@ -227,13 +229,24 @@ pub fn plan_pod(
     pod: &Pod,
     now: Time,
 ) -> PodPlan {
+    plan_pod_in(&Index::new(snapshot), options, node, pod, now)
+}
+
+pub(super) fn plan_pod_in(
+    index: &Index<'_>,
+    options: &Options,
+    node: &Node,
+    pod: &Pod,
+    now: Time,
+) -> PodPlan {
+    let snapshot = index.snapshot;
     let budgets = if budget::bypasses(pod) {
         Vec::new()
     } else {
-        budget::verdicts(snapshot, pod)
+        budget::verdicts_in(index, pod)
     };
     let decided = filter(options, snapshot, pod, now)
-        .unwrap_or_else(|because| way_out(options, snapshot, pod, &budgets, because));
+        .unwrap_or_else(|because| way_out(options, index, pod, &budgets, because));
     let mut plan = PodPlan {
         pod: pod.key.clone(),
         uid: pod.uid.clone(),
@@ -352,7 +365,7 @@ fn is_daemon_set(owner: &Owner) -> bool {
 /// How a pod that the filters let through leaves.
 fn way_out(
     options: &Options,
-    snapshot: &Snapshot,
+    index: &Index<'_>,
     pod: &Pod,
     budgets: &[Verdict],
     because: Why,
@@ -375,13 +388,13 @@ fn way_out(
         return Decided::new(Disposition::Blocked, Why::TwoBudgets { budgets });
     }
     let never = budgets.iter().find(|verdict| verdict.room == Room::Never);
-    let single = single_replica(snapshot, pod);
+    let single = single_replica(index.snapshot, pod);
     if never.is_none() && single.is_none() && options.handover != HandoverMode::Always {
         return Decided::new(Disposition::Evict, because);
     }
     let handover = match options.handover {
         HandoverMode::Never => Err(Ineligible::SwitchedOff),
-        HandoverMode::Auto | HandoverMode::Always => handover::eligible(snapshot, pod),
+        HandoverMode::Auto | HandoverMode::Always => handover::eligible_in(index, pod),
     };
     match (handover, never) {
         (Ok(handover), _) => {

@@ -197,6 +197,8 @@ pub struct State {
     pub paused: Option<Time>,
     /// Deadlines count from here at the earliest (the last resume).
     pub counted_from: Option<Time>,
+    /// The last start of the engine in the middle of it: what is to be given back counts from here at the earliest.
+    pub restarted: Option<Time>,
     /// A person asked to cancel.
     pub cancelled: Option<Time>,
     /// How and when it ended.
@@ -228,6 +230,7 @@ impl State {
             nodes: Vec::new(),
             paused: None,
             counted_from: None,
+            restarted: None,
             cancelled: None,
             ended: None,
         })
@@ -363,7 +366,10 @@ impl State {
                 self.cancelled.get_or_insert(at);
                 self.paused = None;
             }
-            Event::Restarted => self.forget_answers(),
+            Event::Restarted => {
+                self.restarted = Some(at);
+                self.forget_answers();
+            }
             Event::Ended { outcome } => self.ended = Some((at, *outcome)),
         }
         Ok(())

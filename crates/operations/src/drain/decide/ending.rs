@@ -24,14 +24,16 @@ impl Look<'_> {
                 open = true;
                 continue;
             };
+            // While no engine ran, nothing could be given back.
+            let from = state.restarted.map_or(*at, |started| started.max(*at));
             // A pod left with a changed label is worse than an end that comes late.
-            let until = after(*at, UNDO_MS);
+            let until = after(from, UNDO_MS);
             if until > self.now && self.undo_handovers(node) {
                 self.wake(until);
                 open = true;
                 continue;
             }
-            let until = after(*at, GIVE_BACK_MS);
+            let until = after(from, GIVE_BACK_MS);
             if until > self.now && self.give_back(node, *at, outcome) {
                 self.wake(until);
                 open = true;

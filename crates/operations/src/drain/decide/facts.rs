@@ -3,7 +3,7 @@
 use model::{ConditionStatus, Node, ObjectKey, Pod, ResourceVersion, marks};
 
 use super::super::event::{Effect, Event, NodeJob, NodeOutcome, Phase, PodJob};
-use super::super::plan::{Disposition, PodPlan, Warning, plan_pod};
+use super::super::plan::{Disposition, PodPlan, Warning, plan_pod_in};
 use super::super::request::Escalation;
 use super::super::state::{HandoverState, NodeState, PodState, Step};
 use super::super::why::Why;
@@ -107,7 +107,7 @@ impl Look<'_> {
     /// ever.
     pub(super) fn plan_of(&self, node: &NodeState, seen: &Node, pod: &Pod) -> PodPlan {
         let options = &self.state.request.options;
-        let mut plan = plan_pod(options, self.snapshot, seen, pod, self.now);
+        let mut plan = plan_pod_in(&self.index, options, seen, pod, self.now);
         if plan.leaves()
             && plan.warnings.contains(&Warning::Boomerang)
             && let Some(times) = returns(node, &plan)

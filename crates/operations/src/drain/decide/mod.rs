@@ -9,6 +9,7 @@ mod nodes;
 mod pods;
 mod retry;
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use model::{ObjectKey, Snapshot, Text, Time};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Unblock;
 use super::event::{Effect, Event};
 use super::handover::Ineligible;
+use super::index::{Index, Replacements};
 use super::state::State;
 use crate::Refusal;
 
@@ -147,6 +149,8 @@ pub fn decide(state: &State, snapshot: &Snapshot, now: Time) -> Decision {
     let mut look = Look {
         state,
         snapshot,
+        index: Index::new(snapshot),
+        replacements: OnceCell::new(),
         now,
         out: Decision::default(),
     };
@@ -167,6 +171,8 @@ pub fn decide(state: &State, snapshot: &Snapshot, now: Time) -> Decision {
 struct Look<'a> {
     state: &'a State,
     snapshot: &'a Snapshot,
+    index: Index<'a>,
+    replacements: OnceCell<Replacements<'a>>,
     now: Time,
     out: Decision,
 }

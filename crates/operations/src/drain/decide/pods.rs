@@ -8,6 +8,7 @@ use model::{Budget, ObjectKey, Pod, ResourceVersion, Text};
 use super::super::budget::{self, Outlook};
 use super::super::event::{Effect, PodJob, Target};
 use super::super::handover::{self, HandoverPlan, Progress};
+use super::super::index::Replacements;
 use super::super::plan::Disposition;
 use super::super::state::{HandoverState, NodeState, PodState, Step};
 use super::super::why::Why;
@@ -158,7 +159,7 @@ impl Look<'_> {
             Why::Boomerang { times } => WaitingOn::Boomerang { times: *times },
             Why::BudgetImpossible { budget, handover } => WaitingOn::BudgetImpossible {
                 budget: ObjectKey::new(current.key.namespace.clone(), budget.clone()),
-                unblock: budget::verdicts(self.snapshot, current)
+                unblock: budget::verdicts_in(&self.index, current)
                     .into_iter()
                     .find_map(|verdict| verdict.unblock),
                 handover: handover.clone(),
@@ -207,7 +208,21 @@ impl Look<'_> {
 
     /// What of [`handover::replaced_by`] holds now.
     pub(super) fn replaced_by(&self, old: &Pod, plan: &HandoverPlan) -> Result<Text, Progress> {
-        handover::replaced_by(self.snapshot, old, plan, self.now)
+        let replacements = self.replacements.get_or_init(|| {
+            let under_way = self.every_pod().filter(|(_, pod)| {
+                pod.gone.is_none()
+                    && matches!(
+                        pod.handover,
+                        HandoverState::Begun { .. } | HandoverState::Ready { .. }
+                    )
+            });
+            let wanted = under_way.filter_map(|(_, pod)| {
+                let plan = pod.plan.handover.as_ref()?;
+                Some((&pod.plan.pod.namespace, &pod.plan.uid, plan))
+            });
+            Replacements::of(self.snapshot, wanted)
+        });
+        handover::replaced_by(replacements, old, plan, self.now)
     }
 
     fn replacement(&mut self, node: &NodeState, pod: &PodState, progress: Progress) {
@@ -236,11 +251,10 @@ impl Look<'_> {
 
     /// Evicts when the budget has room that no other eviction of ours is about to use.
     fn evict(&mut self, node: &NodeState, pod: &PodState, current: &Pod, quota: &mut Quota) {
-        let snapshot = self.snapshot;
-        let budgets: Vec<_> = if budget::bypasses(current) {
+        let budgets = if budget::bypasses(current) {
             Vec::new()
         } else {
-            snapshot.budgets_of(current).collect()
+            self.index.budgets_of(current)
         };
         let name = &node.node.name;
         let key = &pod.plan.pod;
@@ -415,8 +429,8 @@ impl Look<'_> {
             Vec::new()
         } else {
             let counted = |budget: &&Arc<Budget>| !budget::unhealthy_exempt(current, budget);
-            self.snapshot
-                .budgets_of(current)
+            let budgets = self.index.budgets_of(current).into_iter();
+            budgets
                 .filter(counted)
                 .map(|budget| budget.key.clone())
                 .collect()

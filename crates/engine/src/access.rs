@@ -120,7 +120,8 @@ pub(crate) fn of_plan(plan: &Plan) -> Vec<Need> {
     for (_, pod) in plan.pods() {
         let namespace = &pod.pod.namespace;
         match pod.disposition {
-            Disposition::Evict => {
+            // What is blocked now is evicted as soon as it no longer is.
+            Disposition::Evict | Disposition::Blocked => {
                 needs.insert(Need::pods("create", "eviction", namespace));
             }
             Disposition::Handover => {
@@ -130,7 +131,7 @@ pub(crate) fn of_plan(plan: &Plan) -> Vec<Need> {
             Disposition::Delete => {
                 needs.insert(Need::pods("delete", "", namespace));
             }
-            Disposition::Skip | Disposition::Blocked => {}
+            Disposition::Skip => {}
         }
     }
     needs.into_iter().collect()

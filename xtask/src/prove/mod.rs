@@ -9,6 +9,7 @@ mod drain_speed;
 mod kubelets;
 mod races;
 mod rig;
+mod rights;
 
 use std::time::Instant;
 
@@ -24,6 +25,7 @@ const PROOFS: &[Proof] = &[
     drain_speed::PROOF,
     kubelets::PROOF,
     races::PROOF,
+    rights::PROOF,
 ];
 
 /// Something that is claimed, and how to find out.

@@ -1,7 +1,7 @@
 //! The API server's audit log: who asked for what, and what the answer was.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -138,16 +138,35 @@ impl From<Line> for AuditEntry {
     }
 }
 
-/// Reads the log from a byte offset. A last line that is not complete yet is left out.
+/// Reads the log from a byte offset; from the beginning of the line in which that is, since the log may have ended there
+/// in the middle of one. A last line that is not complete yet is left out.
 pub(super) fn read(path: &Path, from: u64) -> Result<Vec<AuditEntry>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).context("open the audit log"),
     };
-    file.seek(SeekFrom::Start(from))
+    let start = line_start(&mut file, from).context("seek in the audit log")?;
+    file.seek(SeekFrom::Start(start))
         .context("seek in the audit log")?;
     parse(BufReader::new(file))
+}
+
+/// Where the line begins that this offset is in.
+fn line_start(file: &mut (impl Read + Seek), from: u64) -> std::io::Result<u64> {
+    const STEP: u64 = 4096;
+    let mut end = from;
+    loop {
+        let start = end.saturating_sub(STEP);
+        let mut part = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        file.take(end - start).read_to_end(&mut part)?;
+        match part.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => return Ok(start + at as u64 + 1),
+            None if start == 0 => return Ok(0),
+            None => end = start,
+        }
+    }
 }
 
 fn parse(mut reader: impl BufRead) -> Result<Vec<AuditEntry>> {
@@ -184,5 +203,14 @@ mod tests {
             ("admin", Some("alice"))
         );
         assert_eq!(entry.code, Some(429));
+    }
+    #[test]
+    fn a_mark_in_the_middle_of_a_line_is_at_its_beginning() {
+        let long = "x".repeat(10_000);
+        let text = format!("ab\n{long}\n");
+        for (from, expected) in [(0, 0), (2, 0), (3, 3), (4, 3), (9_000, 3), (10_004, 10_004)] {
+            let mut file = std::io::Cursor::new(text.as_bytes());
+            assert_eq!(line_start(&mut file, from).unwrap(), expected, "{from}");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod failure;
 mod help;
 mod render;
 mod talk;
+mod usage;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -46,14 +47,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         command = command.bin_name(program);
     }
     let parsed = command
-        .try_get_matches_from(args)
+        .try_get_matches_from(&args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version too; whoever does not read them loses nothing.
-            let _ = error.print();
-            return ExitCode::from(error.exit_code() as u8);
+            let words: Vec<_> = args
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            return ExitCode::from(usage::tell(&error, &words, language, program));
         }
     };
     start_log();
@@ -97,6 +100,7 @@ async fn dispatch(cli: Cli, talk: &Talk) -> Result<Exit, Failure> {
         Command::Plan(args) => commands::plan::run(talk, global, &args).await,
         Command::Drain(args) => commands::drain::run(talk, global, &args).await,
         Command::Ops { command } => commands::ops::run(talk, global, command).await,
+        Command::Serve(args) => commands::serve::run(talk, global, &args).await,
         Command::Completion { shell } => Ok(commands::completion::run(talk, shell)),
         Command::Version => Ok(commands::version::run(talk)),
     }

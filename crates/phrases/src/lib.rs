@@ -126,6 +126,23 @@ pub fn has(key: &str) -> bool {
     phrase(Language::En, key).is_some()
 }
 
+/// Names of the parameters of a sentence.
+pub fn parameters(key: &str) -> Vec<String> {
+    let text = phrase(Language::En, key).unwrap_or_default();
+    let inner = text
+        .split('{')
+        .skip(1)
+        .filter_map(|part| part.split_once('}'));
+    let name = |inner: &str| {
+        inner
+            .split([':', '|'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    inner.map(|(inner, _)| name(inner)).collect()
+}
+
 /// All keys, sorted.
 pub fn keys() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|(key, _)| *key)

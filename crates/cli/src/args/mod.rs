@@ -114,6 +114,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: OpsCommand,
     },
+    Serve(ServeArgs),
     Completion {
         shell: clap_complete::Shell,
     },
@@ -182,6 +183,24 @@ pub(crate) struct UncordonArgs {
     pub(crate) scheduling: SchedulingArgs,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "true|false", value_parser = go_bool, action = ArgAction::Set)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) contexts: Vec<String>,
+    #[arg(long)]
+    pub(crate) all_contexts: bool,
+    #[arg(long, value_name = "NAMESPACE", num_args = 0..=1, require_equals = true, default_missing_value = "kube-system")]
+    pub(crate) leader_elect: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

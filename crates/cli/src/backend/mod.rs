@@ -17,6 +17,7 @@ use store::Filter;
 pub(crate) use self::follow::Lines;
 use self::local::Local;
 pub(crate) use self::local::Snapshots;
+pub(crate) use self::record::Records;
 use self::remote::Remote;
 use crate::args::{Global, Which};
 use crate::failure::Failure;

@@ -7,4 +7,5 @@ mod following;
 pub(crate) mod nodes;
 pub(crate) mod ops;
 pub(crate) mod plan;
+pub(crate) mod serve;
 pub(crate) mod version;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::progress::{Progress, is_brief};
 use super::table::cut;
-use crate::talk::{BOLD, DIM, GREEN, Talk, YELLOW};
+use crate::talk::{BOLD, DIM, Talk, YELLOW};
 
 /// The block, as far as it is drawn.
 #[derive(Debug, Default)]
@@ -36,7 +36,6 @@ impl Live {
             let line = cut(line, width.saturating_sub(1).max(20));
             text.push_str(&match tone {
                 Tone::Head => talk.paint(BOLD, &line),
-                Tone::Good => talk.paint(GREEN, &line),
                 Tone::Wait => talk.paint(YELLOW, &line),
                 Tone::Quiet => talk.paint(DIM, &line),
             });
@@ -51,7 +50,6 @@ impl Live {
 enum Tone {
     Head,
     Wait,
-    Good,
     Quiet,
 }
 

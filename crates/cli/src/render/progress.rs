@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::StreamLine;
 use model::{ObjectKey, Text, Uid};
 use operations::drain::{
-    Disposition, Effect, Event, Loss, NodeJob, NodeOutcome, NodePlan, PodJob, PodPlan, State,
-    Waiting, WaitingOn, Why,
+    Disposition, Effect, Event, Loss, NodeOutcome, NodePlan, PodJob, PodPlan, State, Waiting,
+    WaitingOn, Why,
 };
 use phrases::Voice;
 use serde_json::{Value, json};
@@ -298,9 +298,4 @@ pub(crate) fn refusals(voice: &Voice, plan: &operations::drain::Plan) -> Vec<Str
 /// Whether a pod is among those that are to go.
 pub(crate) fn is_to_go(pod: &PodPlan) -> bool {
     pod.disposition != Disposition::Skip
-}
-
-/// What is done to a node, for the timeline of an operation.
-pub(crate) fn node_job(voice: &Voice, job: NodeJob) -> String {
-    voice.code("node_job", &json!(job))
 }

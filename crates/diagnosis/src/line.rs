@@ -252,6 +252,9 @@ fn program(text: &str, starts: bool) -> Option<(&str, &str)> {
     let plain = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_./()".contains(&byte));
+    if name.ends_with(".service") {
+        return None; // what systemd speaks of, not who speaks
+    }
     let known = unit_of(name) != Unit::Other;
     (plain && !name.is_empty() && (pid || known && name != "docker")).then_some((name, rest))
 }

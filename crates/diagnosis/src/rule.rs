@@ -29,6 +29,7 @@ pub(crate) struct Rule {
     all: &'static [&'static str],
     none: &'static str,
     units: &'static [Unit],
+    signed: bool,
     confidence: Confidence,
     remedy: Option<Action>,
     reader: Option<Reader>,
@@ -51,6 +52,7 @@ const fn rule(says: Says, all: &'static [&'static str]) -> Rule {
         all,
         none: "",
         units: &[],
+        signed: false,
         confidence: Confidence::High,
         remedy: None,
         reader: None,
@@ -70,6 +72,13 @@ impl Rule {
         self
     }
 
+    /// Only from these writers, and the text must say so.
+    pub(crate) const fn signed(mut self, units: &'static [Unit]) -> Self {
+        self.units = units;
+        self.signed = true;
+        self
+    }
+
     /// Suggests rather than shows.
     pub(crate) const fn medium(mut self) -> Self {
         self.confidence = Confidence::Medium;
@@ -86,6 +95,14 @@ impl Rule {
     pub(crate) const fn remedy(mut self, action: Action) -> Self {
         self.remedy = Some(action);
         self
+    }
+
+    fn may_be_by(&self, unit: Option<Unit>) -> bool {
+        match unit {
+            _ if self.units.is_empty() => true,
+            Some(unit) => self.units.contains(&unit),
+            None => !self.signed,
+        }
     }
 
     /// Takes subject and number.
@@ -232,8 +249,7 @@ impl Rules {
         for (at, Compiled { rule, all, none }) in self.rules.iter().enumerate() {
             let speaks = all.iter().all(|group| group.iter().any(has))
                 && !none.iter().any(has)
-                && (rule.units.is_empty()
-                    || record.unit.is_none_or(|unit| rule.units.contains(&unit)))
+                && rule.may_be_by(record.unit)
                 && !known.contains(&at);
             if !speaks {
                 continue;

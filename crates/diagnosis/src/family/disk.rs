@@ -9,7 +9,7 @@ use crate::{Cause, Family, Probe, Why};
 /// ENOSPC that is not about a disk: inotify watches, cgroups, semaphores, epoll, tables of the kernel.
 const NOT_DISK: &str = "inotify|/sys/fs/cgroup|fsnotify|failed to watch|add watch|directory watch|\
         file watcher|epoll|shmget|semget|semaphore|bpf|keyring|/proc/|nf_tables|iptables|\
-        ip_tables|disk quota|cgroup.procs|failed to add rule";
+        ip_tables|disk quota|unshare|namespace|cgroup.procs|failed to add rule";
 
 /// Paths whose file system is the host's own; a container's own read-only root is not the host's.
 const HOST_PATHS: &str = "/var/lib/kubelet|/var/lib/docker|/var/lib/containerd|/var/lib/etcd|\
@@ -89,7 +89,7 @@ pub(super) const RULES: &[Rule] = &[
     )
     .but("rootfs|/sys/fs/cgroup|/proc/sys|readonlyrootfilesystem"),
     shows(Cause::FsReadonly, &["read-only file system"])
-        .by(&[Unit::Kubelet, Unit::Systemd])
+        .signed(&[Unit::Kubelet, Unit::Systemd])
         .but("rootfs|/sys/|/proc/|container|pod=")
         .medium(),
     // ext2/3/4 and their journal.

@@ -40,7 +40,9 @@ pub(super) const RULES: &[Rule] = &[
         ],
     ),
     // NVIDIA.
-    hints(Hint::Xid, &["nvrm: xid|nvrm:xid|xid ("]).read(xid),
+    hints(Hint::Xid, &["nvrm: xid|nvrm:xid|xid ("])
+        .but("sxid")
+        .read(xid),
     hints(Hint::XidAction, &["gpu recovery action changed"]),
     shows(Cause::GpuXid79, &["has fallen off the bus"]),
     shows(Cause::NvswitchSxidNonfatal, &["sxid", "non-fatal|nonfatal"]),

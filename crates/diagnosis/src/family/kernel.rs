@@ -119,7 +119,11 @@ pub(super) const RULES: &[Rule] = &[
     .but("nofrequentunregister|false")
     .read(waited_for),
     // kernel/hung_task.c, and the stacks it prints.
-    shows(Cause::HungTask, &["blocked for more than", "seconds"]).read(task),
+    shows(
+        Cause::HungTask,
+        &["blocked for more than|blocked in i/o wait", "seconds"],
+    )
+    .read(task),
     shows(Cause::HungTask, &["kerneldeadlock|dockerhung|taskhung"])
         .but("kernelhasnodeadlock|no deadlock|false")
         .medium(),

@@ -76,8 +76,8 @@ pub(super) const RULES: &[Rule] = &[
     shows(
         Cause::KubeletCertExpired,
         &[
-            "client certificate is expired|client certificate has expired|\
-        clientcertificate has expired|client certificate expired",
+            "client certificate|clientcertificate",
+            "is expired|has expired|expired:| expired",
         ],
     )
     .but("is before"),

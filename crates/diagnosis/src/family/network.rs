@@ -129,6 +129,10 @@ pub(super) const RULES: &[Rule] = &[
     .medium(),
     shows(
         Cause::UpstreamDnsTimeout,
+        &["maximum number of concurrent dns queries"],
+    ),
+    shows(
+        Cause::UpstreamDnsTimeout,
         &[
             "plugin/errors|plugin/forward|coredns|dnsmasq|nodelocaldns",
             "i/o timeout|connection refused|no route to host|unreachable|\

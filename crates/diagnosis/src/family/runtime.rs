@@ -243,7 +243,7 @@ pub(super) const RULES: &[Rule] = &[
             "/var/lib/docker/overlay2|/var/lib/containerd/io.containerd.snapshotter|\
         /var/lib/containers/storage",
             "readlink|lstat|stat ",
-            "invalid argument|structure needs cleaning|bad message",
+            "invalid argument|bad message",
         ],
     ),
     shows(

@@ -131,12 +131,33 @@ fn merge(paths: &[PathBuf], explicit: bool) -> Result<Option<Kubeconfig>, Connec
             }
             Err(error) => return Err(invalid(path, &error)),
         };
+        unique(path, &next)?;
         merged = Some(match merged {
             None => next,
             Some(before) => before.merge(next).map_err(|error| invalid(path, &error))?,
         });
     }
     Ok(merged)
+}
+
+/// Two entries of one name in one file: which one is meant nobody knows. client-go refuses it, too.
+fn unique(path: &Path, config: &Kubeconfig) -> Result<(), ConnectError> {
+    let contexts = config.contexts.iter().map(|entry| ("contexts", &entry.name));
+    let clusters = config.clusters.iter().map(|entry| ("clusters", &entry.name));
+    let users = config.auth_infos.iter().map(|entry| ("users", &entry.name));
+    let mut seen = std::collections::BTreeSet::new();
+    let twice = contexts
+        .chain(clusters)
+        .chain(users)
+        .find(|entry| !seen.insert(*entry));
+    match twice {
+        None => Ok(()),
+        Some((what, name)) => Err(ConnectError::KubeconfigInvalid {
+            path: path.to_owned(),
+            line: None,
+            reason: format!("two {what} are called \"{name}\""),
+        }),
+    }
 }
 
 fn invalid(path: &Path, error: &KubeconfigError) -> ConnectError {
@@ -307,6 +328,10 @@ mod tests {
             ),
             "{garbage}"
         );
+
+        let twice = GOOD.replace("name: b,", "name: a,");
+        let twice = error(&twice, |_| ()).await.to_string();
+        assert!(twice.contains("two contexts are called \"a\""), "{twice}");
 
         let context = error(GOOD, |connect| connect.context = Some("z".into())).await;
         assert_eq!(

@@ -190,6 +190,17 @@ impl Engine {
             .state
             .node(&target.node)
             .and_then(|node| node.pods.get(&target.uid));
+        let deletes = self
+            .state
+            .node(&target.node)
+            .is_some_and(|node| node.deleting.is_some());
+        let planned = pod.is_some_and(|pod| pod.plan.disposition == Disposition::Delete);
+        if *job == PodJob::Delete && !deletes && !planned {
+            self.world.violation(format!(
+                "{} is deleted past its budgets unasked",
+                target.pod
+            ));
+        }
         if pod.is_none_or(|pod| pod.plan.disposition == Disposition::Skip) {
             self.world
                 .violation(format!("{} is not planned to go", target.pod));
@@ -203,7 +214,11 @@ impl Engine {
             if self.state.ended.is_some() {
                 return Stop::Ended;
             }
-            let wake = self.wake.filter(|wake| *wake > self.world.now);
+            if self.wake.is_some_and(|wake| wake <= self.world.now) {
+                self.look();
+                continue;
+            }
+            let wake = self.wake;
             let Some(action) = self.world.next(wake) else {
                 let Some(wake) = wake else {
                     return Stop::Quiet;

@@ -1,10 +1,9 @@
 //! Facts the snapshot and the clock show: they become events before anything is done about them.
 
-use model::{ConditionStatus, Node, ObjectKey, Pod, ResourceVersion, marks};
+use model::{ConditionStatus, Node, Pod, ResourceVersion, marks};
 
 use super::super::event::{Effect, Event, NodeJob, NodeOutcome, Phase, PodJob};
 use super::super::plan::{Disposition, PodPlan, Warning, plan_pod_in};
-use super::super::request::Escalation;
 use super::super::state::{HandoverState, NodeState, PodState, Step};
 use super::super::why::Why;
 use super::retry::{Gate, gate};
@@ -18,9 +17,12 @@ const QUIET_MS: u64 = 500;
 /// The same while nothing shows that our view of the pods is newer than the cordon.
 const QUIET_UNPROVEN_MS: u64 = 2_000;
 
-impl Look<'_> {
+impl<'a> Look<'a> {
     pub(super) fn facts(&mut self) {
         let state = self.state;
+        for node in state.nodes.iter().filter(|node| node.is_active()) {
+            self.look_at(&node.node.name);
+        }
         for node in state.nodes.iter().filter(|node| node.ended.is_none()) {
             if state.cancelled.is_some() {
                 self.end(node, NodeOutcome::Cancelled);
@@ -30,7 +32,7 @@ impl Look<'_> {
         }
     }
 
-    fn end(&mut self, node: &NodeState, outcome: NodeOutcome) {
+    pub(super) fn end(&mut self, node: &NodeState, outcome: NodeOutcome) {
         self.event(Event::NodeEnded {
             node: node.node.name.clone(),
             outcome,
@@ -86,11 +88,12 @@ impl Look<'_> {
 
     /// Pods that came before the cordon was seen, or that tolerate it.
     fn new_pods(&mut self, node: &NodeState, seen: &Node) {
-        let snapshot = self.snapshot;
-        for pod in snapshot
-            .pods_on(&seen.name)
-            .filter(|pod| !node.pods.contains_key(&pod.uid))
-        {
+        let here = self.here.get(&*node.node.name).into_iter().flatten();
+        let new: Vec<_> = here
+            .filter(|(uid, _)| !node.pods.contains_key(uid))
+            .map(|(_, pod)| *pod)
+            .collect();
+        for pod in new {
             let plan = self.plan_of(node, seen, pod);
             self.planned(node, plan);
         }
@@ -121,11 +124,7 @@ impl Look<'_> {
 
     fn pod_facts(&mut self, node: &NodeState, seen: &Node, pod: &PodState) {
         let name = &node.node.name;
-        let snapshot = self.snapshot;
-        let Some(current) = snapshot
-            .pod(&pod.plan.pod)
-            .filter(|current| current.uid == pod.plan.uid)
-        else {
+        let Some(current) = self.current(name, &pod.plan.uid) else {
             return self.event(Event::PodGone {
                 node: name.clone(),
                 pod: pod.plan.uid.clone(),
@@ -407,106 +406,6 @@ impl Look<'_> {
         self.wake(deletion.at);
         deletion.at <= self.now
     }
-
-    fn deadlines(&mut self, node: &NodeState) {
-        let deadlines = self.state.request.options.deadlines;
-        let Some(started) = node.started else { return };
-        let from = node.deleting.unwrap_or(started);
-        let phase = if self.due(from, deadlines.node_ms) {
-            Some(Phase::Node)
-        } else if !node.done(NodeJob::Claim) {
-            self.due(started, deadlines.claim_ms)
-                .then_some(Phase::Claim)
-        } else if let Some(cordoned) = node.cordoned {
-            self.pod_deadlines(node, cordoned)
-        } else {
-            self.due(started, deadlines.cordon_ms)
-                .then_some(Phase::Cordon)
-        };
-        if let Some(phase) = phase {
-            self.escalate(node, phase);
-        }
-    }
-
-    fn pod_deadlines(&mut self, node: &NodeState, cordoned: model::Time) -> Option<Phase> {
-        let deadlines = self.state.request.options.deadlines;
-        let mut passed = None;
-        if deadlines.terminate_ms.is_none() && deadlines.evict_ms.is_none() {
-            return None;
-        }
-        for pod in node
-            .pods
-            .values()
-            .filter(|pod| pod.gone.is_none() && pod.plan.disposition != Disposition::Skip)
-        {
-            let deletion = self
-                .snapshot
-                .pod(&pod.plan.pod)
-                .and_then(|current| current.deletion);
-            if let Some(deletion) = deletion {
-                let from = deletion.at.max(node.deleting.unwrap_or(deletion.at));
-                if self.due(from, deadlines.terminate_ms) {
-                    passed = passed.max(Some(Phase::Terminate));
-                }
-            } else if pod.accepted().is_none() && node.deleting.is_none() {
-                let from = match &pod.handover {
-                    HandoverState::Ready { at, .. } => *at,
-                    HandoverState::Begun { .. } => continue,
-                    HandoverState::None | HandoverState::Expired => cordoned.max(pod.since),
-                };
-                if self.due(from, deadlines.evict_ms) {
-                    passed = passed.max(Some(Phase::Evict));
-                }
-            }
-        }
-        passed
-    }
-
-    fn escalate(&mut self, node: &NodeState, phase: Phase) {
-        let mut then = self.state.request.options.escalation;
-        if node.cordoned.is_none() && then == Escalation::Delete || node.deleting.is_some() {
-            then = Escalation::Stop;
-        }
-        let name = node.node.name.clone();
-        self.event(Event::DeadlinePassed {
-            node: name,
-            phase,
-            then,
-        });
-        match then {
-            Escalation::Stop | Escalation::Uncordon => {
-                let job = match phase {
-                    Phase::Claim => Some(NodeJob::Claim),
-                    Phase::Cordon => Some(NodeJob::Cordon),
-                    _ => None,
-                };
-                let refusal = job.and_then(|job| match node.jobs.get(&job) {
-                    Some(Step::Refused { refusal, .. }) => Some(refusal.clone()),
-                    _ => None,
-                });
-                let outcome = match refusal {
-                    Some(refusal) => NodeOutcome::Refused { refusal },
-                    None => NodeOutcome::TimedOut {
-                        phase,
-                        pods: left_behind(node),
-                    },
-                };
-                self.end(node, outcome);
-            }
-            Escalation::Delete => {}
-            Escalation::Wait => self.event(Event::Paused { by: None }),
-        }
-    }
-}
-
-/// Pods that were to leave and are still there.
-fn left_behind(node: &NodeState) -> Vec<ObjectKey> {
-    let leaving = |pod: &&PodState| pod.gone.is_none() && pod.plan.disposition != Disposition::Skip;
-    node.pods
-        .values()
-        .filter(leaving)
-        .map(|pod| pod.plan.pod.clone())
-        .collect()
 }
 
 /// How often pods of the same controller may come back to the node before the next one is left alone.

@@ -3,6 +3,7 @@
 //! Level-triggered: it looks at everything each time and remembers nothing, so it does not matter what woke the
 //! engine, how often, or whether the process is the one that started the operation.
 
+mod deadlines;
 mod ending;
 mod facts;
 mod nodes;
@@ -10,9 +11,11 @@ mod pods;
 mod retry;
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ObjectKey, Snapshot, Text, Time};
+use model::{ObjectKey, Pod, Snapshot, Text, Time, Uid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +154,7 @@ pub fn decide(state: &State, snapshot: &Snapshot, now: Time) -> Decision {
         snapshot,
         index: Index::new(snapshot),
         replacements: OnceCell::new(),
+        here: BTreeMap::new(),
         now,
         out: Decision::default(),
     };
@@ -173,11 +177,24 @@ struct Look<'a> {
     snapshot: &'a Snapshot,
     index: Index<'a>,
     replacements: OnceCell<Replacements<'a>>,
+    /// Pods on the nodes in work, by node and UID.
+    here: BTreeMap<&'a str, BTreeMap<&'a Uid, &'a Arc<Pod>>>,
     now: Time,
     out: Decision,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    /// A pod as it is now, found by its UID on the node of its plan; a pod never changes its node.
+    fn current(&self, node: &str, uid: &Uid) -> Option<&'a Arc<Pod>> {
+        self.here.get(node)?.get(uid).copied()
+    }
+
+    fn look_at(&mut self, node: &'a str) {
+        let pods = self.snapshot.pods_on(node);
+        let pods = pods.map(|pod| (&pod.uid, pod)).collect();
+        self.here.insert(node, pods);
+    }
+
     fn event(&mut self, event: Event) {
         self.out.events.push(event);
     }

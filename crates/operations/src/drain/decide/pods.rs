@@ -114,11 +114,7 @@ impl Look<'_> {
     fn pod(&mut self, node: &NodeState, pod: &PodState, quota: &mut Quota) {
         let name = &node.node.name;
         let key = &pod.plan.pod;
-        let snapshot = self.snapshot;
-        let Some(current) = snapshot
-            .pod(key)
-            .filter(|current| current.uid == pod.plan.uid)
-        else {
+        let Some(current) = self.current(name, &pod.plan.uid) else {
             return;
         };
         if let Some(deletion) = current.deletion {

@@ -39,7 +39,10 @@ fn failure(error: &clap::Error, args: &[String], program: &str) -> Failure {
         .collect::<Vec<_>>()
         .join(" ");
     let failure = match error.kind() {
-        ErrorKind::ValueValidation => match error.source().and_then(|source| source.downcast_ref::<Bad>()) {
+        ErrorKind::ValueValidation => match error
+            .source()
+            .and_then(|source| source.downcast_ref::<Bad>())
+        {
             // Its sentence names the value; which flag it was says the parameter.
             Some(bad) => Failure::from(bad.clone()),
             None => Failure::new("value_invalid"),
@@ -56,9 +59,15 @@ fn failure(error: &clap::Error, args: &[String], program: &str) -> Failure {
     };
     let mut failure = failure.with("command", command).exiting(Exit::Usage);
     for (name, kinds) in [
-        ("argument", [ContextKind::InvalidArg, ContextKind::InvalidSubcommand]),
+        (
+            "argument",
+            [ContextKind::InvalidArg, ContextKind::InvalidSubcommand],
+        ),
         ("value", [ContextKind::InvalidValue; 2]),
-        ("close", [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]),
+        (
+            "close",
+            [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand],
+        ),
         ("possible", [ContextKind::ValidValue; 2]),
     ] {
         if let Some(text) = kinds.into_iter().find_map(context) {
@@ -76,7 +85,9 @@ fn is_word(word: &&str) -> bool {
 fn wants_json(args: &[String]) -> bool {
     args.windows(2)
         .any(|pair| matches!(pair[0].as_str(), "-o" | "--output") && pair[1] == "json")
-        || args.iter().any(|word| word == "-ojson" || word == "-o=json" || word == "--output=json")
+        || args
+            .iter()
+            .any(|word| word == "-ojson" || word == "-o=json" || word == "--output=json")
 }
 
 #[cfg(test)]
@@ -95,17 +106,42 @@ mod tests {
     #[test]
     fn each_names_what_is_wrong() {
         for (line, code, param, text) in [
-            ("refloat drain n1 --timeout=5", "duration_invalid", "argument", "--timeout <DURATION>"),
-            ("refloat drain n1 --grace-period=x", "value_invalid", "value", "x"),
-            ("refloat drain n1 --dry-run=all", "value_invalid", "possible", "none, client, server"),
-            ("refloat drain n1 --forse", "argument_unknown", "close", "--force"),
+            (
+                "refloat drain n1 --timeout=5",
+                "duration_invalid",
+                "argument",
+                "--timeout <DURATION>",
+            ),
+            (
+                "refloat drain n1 --grace-period=x",
+                "value_invalid",
+                "value",
+                "x",
+            ),
+            (
+                "refloat drain n1 --dry-run=all",
+                "value_invalid",
+                "possible",
+                "none, client, server",
+            ),
+            (
+                "refloat drain n1 --forse",
+                "argument_unknown",
+                "close",
+                "--force",
+            ),
             ("refloat drian n1", "command_unknown", "argument", "drian"),
             ("refloat drain pod/x", "not_a_node", "text", "pod/x"),
             ("refloat ops show", "usage", "command", "refloat ops"),
         ] {
             let failure = failed(line);
             assert_eq!(failure.code, code, "{line}");
-            assert_eq!(failure.params.get(param).and_then(|v| v.as_str()), Some(text), "{line}: {:?}", failure.params);
+            assert_eq!(
+                failure.params.get(param).and_then(|v| v.as_str()),
+                Some(text),
+                "{line}: {:?}",
+                failure.params
+            );
             assert_eq!(failure.exit, Exit::Usage);
             for language in Language::ALL {
                 let voice = phrases::Voice::new(language);

@@ -9,13 +9,7 @@ pub(crate) async fn nodes(rig: &Rig) -> Result<()> {
     let table = rig.run(&["nodes"]).await?;
     table.check(
         0,
-        &[
-            "NAME",
-            "node-0000",
-            "node-0003",
-            "schedulable",
-            "default/zone-a",
-        ],
+        &["NAME", "node-0000", "node-0003", "schedulable", "/zone-a"],
         &[],
     )?;
     let json = rig.run(&["nodes", "-o", "json"]).await?;

@@ -18,6 +18,8 @@ use crate::Refusal;
 
 /// Evictions in flight at once: past this the API server only queues.
 const IN_FLIGHT: usize = 64;
+/// How long after a grace period nothing is said of kubelet: its times have whole seconds, and it has work to do.
+const KUBELET_SLACK_MS: u64 = 5_000;
 /// Evictions in flight against one budget: they compare-and-swap on its status, and a conflict sleeps 500 ms inside
 /// the server.
 const IN_FLIGHT_PER_BUDGET: usize = 8;
@@ -122,8 +124,8 @@ impl Look<'_> {
                 WaitingOn::Finalizers {
                     finalizers: current.finalizers.to_vec(),
                 }
-            } else if deletion.at > self.now {
-                self.wake(deletion.at);
+            } else if after(deletion.at, KUBELET_SLACK_MS) > self.now {
+                self.wake(after(deletion.at, KUBELET_SLACK_MS));
                 WaitingOn::Grace { until: deletion.at }
             } else {
                 WaitingOn::Stuck { since: deletion.at }
@@ -254,6 +256,9 @@ impl Look<'_> {
         };
         let name = &node.node.name;
         let key = &pod.plan.pod;
+        if matches!(pod.jobs.get(&PodJob::Evict), Some(Step::Running { .. })) {
+            return self.wait(name, Some(key), WaitingOn::Answer);
+        }
         match budgets.as_slice() {
             [] => {}
             [only] => match budget::outlook(current, only) {

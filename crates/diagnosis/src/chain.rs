@@ -230,8 +230,8 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     (NicLinkDown, NETWORK_FAILS),
     (NicTxTimeout, NETWORK_FAILS),
     (TcpMemExhausted, NETWORK_FAILS),
-    (CniIpExhausted, &[CriDeadlineExceeded]),
-    (CniBridgeConflict, &[CriDeadlineExceeded]),
+    (CniIpExhausted, &[CriDeadlineExceeded, CniNotInitialized]),
+    (CniBridgeConflict, &[CriDeadlineExceeded, CniNotInitialized]),
     (CniNotInitialized, &[CriDeadlineExceeded]),
     // Volumes.
     (

@@ -92,13 +92,13 @@ impl Row<'_> {
 
     /// Adds what it says to the facts: by reason and message, else by its type.
     pub(crate) fn read(&self, source: Source, line: usize, quote: &str, facts: &mut Facts) {
-        // Kubelet has just started and has not asked the runtime yet (kubelet.go).
-        if self.words.contains("may not have completed yet") || self.is_benign() {
+        if self.is_benign() {
             return;
         }
-        let before = facts.total();
+        let before = facts.troubles();
         Rules::get().read_line(self.words, source, line, quote, facts);
-        if facts.total() > before {
+        // Kubelet has just started and has not asked the runtime yet (kubelet.go).
+        if facts.troubles() > before || self.words.contains("may not have completed yet") {
             return;
         }
         let by_reason = REASONS
@@ -134,7 +134,8 @@ pub(crate) fn row(text: &str) -> Option<Row<'_>> {
     let named = kind.starts_with(|c: char| c.is_ascii_uppercase())
         && kind.len() <= 40
         && kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    named.then_some(Row {
+    // Conditions of a pod stand in two bare columns.
+    (named && !words.trim().is_empty()).then_some(Row {
         kind,
         status,
         words,

@@ -164,9 +164,11 @@ impl Facts {
         self.seen.entry(signal.says).or_default().add(signal);
     }
 
-    /// How many signals.
-    pub(crate) fn total(&self) -> u64 {
-        self.seen.values().map(|seen| seen.count).sum()
+    /// How many signals of trouble: all but those that only name a runtime.
+    pub(crate) fn troubles(&self) -> u64 {
+        let names = [Hint::Docker, Hint::Containerd, Hint::Crio].map(Says::Hint);
+        let troubles = self.seen.iter().filter(|(says, _)| !names.contains(says));
+        troubles.map(|(_, seen)| seen.count).sum()
     }
 
     /// What hints.

@@ -60,8 +60,10 @@ fn record(number: usize, raw: &str) -> Record<'_> {
             starts: true,
         };
     }
+    let mut klogged = false;
     loop {
         let before = rest;
+        klogged |= klog(rest).is_some();
         for strip in [
             priority,
             brackets,
@@ -87,7 +89,11 @@ fn record(number: usize, raw: &str) -> Record<'_> {
         number,
         raw,
         message: clean(rest),
-        unit: writer.as_deref().map(unit_of),
+        // A wrapper script that passes on the log of a component of Kubernetes is not the writer.
+        unit: writer
+            .as_deref()
+            .map(unit_of)
+            .filter(|unit| !klogged || *unit != Unit::Other),
         program: writer,
         starts,
     }
@@ -107,9 +113,8 @@ fn unit_of(program: &str) -> Unit {
     let program = program.strip_suffix(".service").unwrap_or(program);
     match program {
         "kernel" | "kern" => Unit::Kernel,
-        "kubelet" | "kubelet-wrapper" | "hyperkube" | "k3s" | "rke2" | "k0s" | "microk8s" => {
-            Unit::Kubelet
-        }
+        "kubelet" | "kubelet-wrapper" | "hyperkube" | "origin-node" | "kubenswrapper" | "k3s"
+        | "rke2" | "k0s" | "microk8s" => Unit::Kubelet,
         "docker"
         | "dockerd"
         | "dockerd-current"
@@ -323,6 +328,11 @@ mod tests {
                 "Mar 13 16:02:43 vk kubelet[1450]: I0313 16:02:43.934473    1450 kubelet.go:1778] skipping",
                 Some(Unit::Kubelet),
                 "kubelet.go:1778] skipping",
+            ),
+            (
+                "Nov 14 17:36:57 ip-10 sh[1327]: E1114 06:36:57.967933    1327 reflector.go:205] Failed",
+                None,
+                "reflector.go:205] Failed",
             ),
             ("[8643296.448116] SLUB: Unable", None, "SLUB: Unable"),
             ("<0>[2315424.098863] Kernel panic", None, "Kernel panic"),

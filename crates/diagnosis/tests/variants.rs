@@ -28,7 +28,8 @@ fn blocks() -> Vec<Block> {
             action = words
                 .last()
                 .filter(|_| words.contains(&"->"))
-                .map(|word| Action::from_label(word).unwrap());
+                .and_then(|word| Action::from_label(word));
+            assert_eq!(action.is_some(), words.contains(&"->"), "{head}");
         }
         if !text.is_empty() && !text.starts_with('#') {
             blocks.push(Block {

@@ -13,7 +13,7 @@ const INOTIFY: &str = "inotify|fsnotify|failed to watch directory|file watcher|d
         watching for file changes|error watching file";
 
 const FORK: &str = "fork|clone|pthread_create|os thread|new thread|native thread|\
-        failed to create thread|runtime: failed|vfork|child process|spawn";
+        failed to create thread|runtime: failed|vfork|spawn";
 
 pub(super) const RULES: &[Rule] = &[
     // EMFILE: max_user_instances; ENOSPC: max_user_watches.

@@ -28,6 +28,16 @@ pub(super) const RULES: &[Rule] = &[
         error getting clusterinformation|failed to find network|dial tcp 127.0.0.1:50051",
         ],
     ),
+    // A plugin failed and its words are not known: the pod network is where to look.
+    shows(
+        Cause::CniNotInitialized,
+        &[
+            "networkplugin cni failed|plugin type=|failed to setup network for sandbox|failed to set up sandbox container",
+            "failed (add)|failed to set up pod|no error message|netplugin failed|network for sandbox",
+        ],
+    )
+    .but("deadline|timed out|ip address|no space left|cannot allocate|temporarily unavailable|too many open")
+    .low(),
     // host-local, whereabouts, calico, cloud plugins.
     shows(
         Cause::CniIpExhausted,

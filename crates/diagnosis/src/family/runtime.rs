@@ -36,17 +36,20 @@ const DAEMON_CALLS: &str = "status from runtime service failed|version from runt
 /// Calls for one container, pod or exec.
 const CONTAINER_CALLS: &str = "sandbox|container|rpc error|execsync|exec in container|error determining status|\
         failedsync|error syncing pod|killpod|failed to exec|runtime service|syncpod|\
-        remote_runtime|podworker";
+        remote_runtime|podworker|get state for|shim";
 
 pub(super) const RULES: &[Rule] = &[
-    // generic.go `Healthy`: no relist succeeded for 3 minutes. AKS and EKS raise it as a condition.
+    // generic.go `Healthy`: no relist succeeded for 3 minutes; before the first one kubelet has only just started, as
+    // long as it has not asked the runtime either. AKS and EKS raise it as a condition.
     shows(
         Cause::PlegUnhealthy,
-        &[
-            "pleg is not healthy|pleg was last seen active|pleg has yet to be successful|\
-        plegunhealthy|plegisunhealthy",
-        ],
+        &["pleg was last seen active|plegunhealthy|plegisunhealthy"],
     ),
+    shows(
+        Cause::PlegUnhealthy,
+        &["pleg is not healthy|pleg has yet to be successful"],
+    )
+    .but("pleg was last seen active|may not have completed yet"),
     // Which runtime the text is about.
     hints(
         Hint::Docker,
@@ -274,7 +277,7 @@ pub(super) const RULES: &[Rule] = &[
         Cause::PodStuckTerminating,
         &[
             "did not receive an exit event|in the non-exited state|podstuckterminating|\
-        of kill - trying direct sigkill|failed to stop container in time",
+        of kill - trying direct sigkill|failed to stop container in time|during waiting for container",
         ],
     ),
     // Old runc in a process list (`ps -eo pid,stat,etime,args`).

@@ -41,6 +41,12 @@ pub fn measure(pods: usize) -> Option<Measured> {
     })
 }
 
+/// The pod of this number as the API server would show it, to be measured in front of a real one.
+pub fn pod_json(number: usize) -> Value {
+    let line: Value = serde_json::from_str(&Shape::new().line(number)).unwrap_or_default();
+    line["object"].clone()
+}
+
 /// Parses and applies the pods; returns the picture and how many bytes of JSON they were.
 fn mirror(numbers: std::ops::Range<usize>) -> (Arc<Snapshot>, usize) {
     let mut tables = Tables::new("bench".into(), [(Kind::Pods, None)]);

@@ -7,6 +7,7 @@ mod prove;
 mod run;
 mod test;
 mod tidy;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,12 @@ enum Command {
     Test(test::Args),
     /// Check what neither compiler nor linter checks
     Tidy,
+    /// A process that drains and can be killed, for proofs
+    #[command(hide = true)]
+    Worker(worker::Args),
+    /// A process whose memory is measured, for a proof
+    #[command(hide = true)]
+    MirrorMemory(prove::mirror_memory::Child),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +56,8 @@ fn main() -> ExitCode {
             Command::Prove(args) => prove::run(args).await,
             Command::Test(args) => test::run(args).await,
             Command::Tidy => tidy::run(),
+            Command::Worker(args) => worker::run(args).await,
+            Command::MirrorMemory(args) => prove::mirror_memory::child(args).await,
         }
     });
     match result {

@@ -4,9 +4,12 @@
 //! and its line in [`PROOFS`]. It prints its table through [`crate::output`] and must say by its verdict, not by its
 //! prose, whether it holds.
 
+mod crash_matrix;
 mod deadlines;
 mod drain_speed;
+mod handover;
 mod kubelets;
+pub(crate) mod mirror_memory;
 mod races;
 mod rig;
 mod rights;
@@ -21,9 +24,12 @@ use crate::output;
 
 /// All proofs, as they are listed.
 const PROOFS: &[Proof] = &[
+    crash_matrix::PROOF,
     deadlines::PROOF,
     drain_speed::PROOF,
+    handover::PROOF,
     kubelets::PROOF,
+    mirror_memory::PROOF,
     races::PROOF,
     rights::PROOF,
 ];

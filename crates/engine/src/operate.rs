@@ -140,20 +140,30 @@ impl Engine {
         store
             .append(&id, 2, vec![new_event(at, &Event::Planned { plan })])
             .await?;
-        self.start(&member, &id).await?;
+        self.start(&member, &id, None).await?;
         Ok(id)
     }
 
     /// Takes up an operation of the record, unless its task runs already. A record that stops before its plan was
     /// written is planned now.
     pub async fn resume(&self, id: &OperationId) -> Result<(), EngineError> {
+        self.take_up(id, None).await.map(drop)
+    }
+
+    /// Takes it up with a command that its task hears before it begins anything: what was paused or cancelled evicts no
+    /// pod first. Whether the command was handed over; it was not when a task runs already.
+    async fn take_up(
+        &self,
+        id: &OperationId,
+        command: Option<(Command, Person)>,
+    ) -> Result<bool, EngineError> {
         let turn = self.starting(id);
         let _turn = turn.lock().await;
         if self
             .running(id)
             .is_some_and(|running| running.status.borrow().fault.is_none())
         {
-            return Ok(());
+            return Ok(false);
         }
         let recorded = self.store().operation(id).await?;
         let recorded = recorded.ok_or_else(|| EngineError::UnknownOperation {
@@ -165,10 +175,16 @@ impl Engine {
             });
         }
         let member = self.member(&recorded.operation.cluster)?;
-        self.start(&member, id).await
+        self.start(&member, id, command).await?;
+        Ok(true)
     }
 
-    async fn start(&self, member: &Member, id: &OperationId) -> Result<(), EngineError> {
+    async fn start(
+        &self,
+        member: &Member,
+        id: &OperationId,
+        command: Option<(Command, Person)>,
+    ) -> Result<(), EngineError> {
         let snapshot = member.synced().await?;
         let (mut state, mut seq) = self.replay(id).await?;
         let now = Time::now();
@@ -192,6 +208,10 @@ impl Engine {
                 .await?;
         }
         let (commands, receiver) = mpsc::channel(16);
+        if let Some(command) = command {
+            // The channel is empty: there is room.
+            let _ = commands.try_send(command);
+        }
         let (lines, _) = broadcast::channel(4096);
         let state = Arc::new(state);
         let status = Status {
@@ -246,17 +266,16 @@ impl Engine {
             }
         };
         access::check(&member.cluster, self.impersonated(by), needs).await?;
-        self.resume(id).await?;
+        let told = self.take_up(id, Some((command, by.clone()))).await?;
         let ended = || EngineError::OperationEnded {
             operation: id.clone(),
         };
         let running = self.running(id).ok_or_else(ended)?;
         let mut status = running.status.clone();
-        running
-            .commands
-            .send((command, by.clone()))
-            .await
-            .map_err(|_| ended())?;
+        if !told {
+            let sent = running.commands.send((command, by.clone())).await;
+            sent.map_err(|_| ended())?;
+        }
         let obeyed = |state: &State| match command {
             Command::Pause => state.paused.is_some(),
             Command::Resume => state.paused.is_none(),

@@ -94,6 +94,14 @@ impl Runner {
                 }
                 continue;
             };
+            // Before anything is begun: a command may say that nothing is to be.
+            let mut told = Vec::new();
+            while let Ok((command, by)) = self.commands.try_recv() {
+                self.hear(Heard::Command(command, by), &mut told);
+            }
+            if !told.is_empty() {
+                self.record(Time::now(), told, &[]).await?;
+            }
             let now = Time::now();
             let decision = decide(&self.state, &snapshot, now);
             if !decision.events.is_empty() || !decision.effects.is_empty() {

@@ -4,6 +4,9 @@
 //! and its line in [`PROOFS`]. It prints its table through [`crate::output`] and must say by its verdict, not by its
 //! prose, whether it holds.
 
+mod bad_input;
+mod command;
+mod conformance;
 mod crash_matrix;
 mod deadlines;
 mod drain_speed;
@@ -24,10 +27,12 @@ use crate::output;
 
 /// All proofs, as they are listed.
 const PROOFS: &[Proof] = &[
+    bad_input::PROOF,
     crash_matrix::PROOF,
     deadlines::PROOF,
     drain_speed::PROOF,
     handover::PROOF,
+    conformance::PROOF,
     kubelets::PROOF,
     mirror_memory::PROOF,
     races::PROOF,

@@ -142,8 +142,14 @@ fn merge(paths: &[PathBuf], explicit: bool) -> Result<Option<Kubeconfig>, Connec
 
 /// Two entries of one name in one file: which one is meant nobody knows. client-go refuses it, too.
 fn unique(path: &Path, config: &Kubeconfig) -> Result<(), ConnectError> {
-    let contexts = config.contexts.iter().map(|entry| ("contexts", &entry.name));
-    let clusters = config.clusters.iter().map(|entry| ("clusters", &entry.name));
+    let contexts = config
+        .contexts
+        .iter()
+        .map(|entry| ("contexts", &entry.name));
+    let clusters = config
+        .clusters
+        .iter()
+        .map(|entry| ("clusters", &entry.name));
     let users = config.auth_infos.iter().map(|entry| ("users", &entry.name));
     let mut seen = std::collections::BTreeSet::new();
     let twice = contexts

@@ -186,8 +186,18 @@ impl Cluster {
         let mut bare_config = loaded.config.clone();
         bare_config.auth_info = kube::config::AuthInfo::default();
         let fallback = fallback_id(&server, loaded.config.root_cert.as_deref());
-        let own = Pair::new(loaded.config).map_err(|error| ConnectError::Unusable {
-            reason: words(&error),
+        let exec = loaded.config.auth_info.exec.as_ref();
+        let login = exec.and_then(|exec| exec.command.clone());
+        let own = Pair::new(loaded.config).map_err(|error| {
+            let reason = words(&error);
+            // The system's words do not name what it could not run.
+            let reason = match login {
+                Some(login) if matches!(error, kube::Error::Auth(_)) => {
+                    format!("login program {login}: {reason}")
+                }
+                _ => reason,
+            };
+            ConnectError::Unusable { reason }
         })?;
         let user = match loaded
             .impersonation

@@ -6,6 +6,7 @@ use super::super::event::{Effect, Event, NodeJob, NodeOutcome, Phase, PodJob};
 use super::super::plan::{Disposition, PodPlan, Warning, plan_pod_in};
 use super::super::state::{HandoverState, NodeState, PodState, Step};
 use super::super::why::Why;
+use super::pods::KUBELET_SLACK_MS;
 use super::retry::{Gate, gate};
 use super::{Look, after};
 use crate::Refusal;
@@ -403,8 +404,10 @@ impl<'a> Look<'a> {
         let Some(deletion) = deletion else {
             return false;
         };
-        self.wake(deletion.at);
-        deletion.at <= self.now
+        // Kubelet's last word sets the time of deletion to now, a moment before the object goes.
+        let at = after(deletion.at, KUBELET_SLACK_MS);
+        self.wake(at);
+        at <= self.now
     }
 }
 

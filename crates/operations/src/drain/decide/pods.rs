@@ -19,7 +19,7 @@ use crate::Refusal;
 /// Evictions in flight at once: past this the API server only queues.
 const IN_FLIGHT: usize = 64;
 /// How long after a grace period nothing is said of kubelet: its times have whole seconds, and it has work to do.
-const KUBELET_SLACK_MS: u64 = 5_000;
+pub(super) const KUBELET_SLACK_MS: u64 = 5_000;
 /// Evictions in flight against one budget: they compare-and-swap on its status, and a conflict sleeps 500 ms inside
 /// the server.
 const IN_FLIGHT_PER_BUDGET: usize = 8;

@@ -77,7 +77,6 @@ fn failure(error: &clap::Error, args: &[String], program: &str) -> Failure {
     failure
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "what take_while wants")]
 fn is_word(word: &&str) -> bool {
     !word.starts_with('-')
 }
@@ -114,8 +113,8 @@ mod tests {
             ),
             (
                 "refloat drain n1 --grace-period=x",
-                "value_invalid",
-                "value",
+                "grace_invalid",
+                "text",
                 "x",
             ),
             (

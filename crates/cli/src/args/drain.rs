@@ -58,7 +58,7 @@ pub(crate) struct PlanArgs {
     ignore_daemonsets: bool,
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "true|false", value_parser = go_bool, action = ArgAction::Set)]
     delete_emptydir_data: bool,
-    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = grace, default_value_t = -1, allow_negative_numbers = true)]
     grace_period: i64,
     #[arg(long, value_name = "DURATION", value_parser = duration::milliseconds, default_value = "0s")]
     timeout: u64,
@@ -170,6 +170,14 @@ impl PlanArgs {
             verify: self.verify,
         })
     }
+}
+
+/// A number of seconds, or less than none for the pod's own.
+fn grace(text: &str) -> Result<i64, Bad> {
+    let seconds: Option<i64> = text.parse().ok();
+    seconds
+        .filter(|seconds| *seconds <= i64::from(u32::MAX))
+        .ok_or_else(|| Bad::new("grace_invalid").with("text", text))
 }
 
 /// The command that asks for the same, with what differs from the defaults.

@@ -61,7 +61,7 @@ async fn list(talk: &Talk, global: &Global, filter: &Filter) -> Result<Exit, Fai
         }
     }
     for failure in &failures {
-        talk.fail(failure);
+        talk.fail(&failure.clone().exiting(Exit::Partly));
     }
     // The list is there; that it is not whole must not go unseen by a script.
     Ok(if failures.is_empty() {

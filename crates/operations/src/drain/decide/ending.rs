@@ -8,8 +8,11 @@ use super::nodes::taints;
 use super::retry::{Gate, gate};
 use super::{Look, after};
 
-/// How long giving back may take after a node has ended, milliseconds. Past that it is left to the claim's expiry.
-const GIVE_BACK_MS: u64 = 10_000;
+/// How long giving back may take after a node has ended, milliseconds: an API server that is restarted meanwhile is
+/// waited for, because what is not given back keeps the node from the next operation.
+const GIVE_BACK_MS: u64 = 60_000;
+/// The same after a deadline.
+const GIVE_BACK_AFTER_DEADLINE_MS: u64 = 10_000;
 /// How long conditions for the eyes of others may be written after a deadline, milliseconds.
 const MARKS_AFTER_DEADLINE_MS: u64 = 500;
 /// How long handovers are tried to be undone.
@@ -33,7 +36,11 @@ impl Look<'_> {
                 open = true;
                 continue;
             }
-            let until = after(from, GIVE_BACK_MS);
+            let window = match outcome {
+                NodeOutcome::TimedOut { .. } => GIVE_BACK_AFTER_DEADLINE_MS,
+                _ => GIVE_BACK_MS,
+            };
+            let until = after(from, window);
             if until > self.now && self.give_back(node, *at, outcome) {
                 self.wake(until);
                 open = true;

@@ -101,8 +101,8 @@ fn sources(name: &str, mark: &str) -> Vec<String> {
         vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../{name}/src"))];
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
             } else {

@@ -7,11 +7,13 @@ use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::exit::Exit;
+use crate::help;
 use crate::talk::Talk;
 
 pub(crate) fn run(talk: &Talk, shell: Shell) -> Exit {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "refloat", &mut script);
+    let mut command = help::translated(Cli::command(), talk.voice.language);
+    clap_complete::generate(shell, &mut command, "refloat", &mut script);
     talk.out(String::from_utf8_lossy(&script).trim_end());
     Exit::Done
 }

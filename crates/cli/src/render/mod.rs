@@ -6,3 +6,5 @@ pub(crate) mod operations;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ pub(crate) fn lines(
     } else if view.refused {
         lines.push(voice.say("plan.refused", &Value::Null));
     } else {
+        if view.totals.blocked > 0 {
+            lines.push(voice.say("plan.blocked", &json!(view.totals)));
+        }
         let command = format!("{program} {}", args::command_of(body).join(" "));
         lines.push(voice.say("plan.equivalent", &json!({ "command": command })));
     }
@@ -76,9 +79,7 @@ fn table(voice: &Voice, node: &NodePlan) -> Vec<String> {
 fn details(voice: &Voice, pod: &PodPlan) -> Vec<(&'static str, String)> {
     let mut details = Vec::new();
     for verdict in &pod.budgets {
-        let mut params = json!(verdict);
-        params["room"] = json!(verdict.room);
-        details.push(("budget", voice.say("plan.budget_line", &params)));
+        details.push(("budget", voice.say("plan.budget_line", &json!(verdict))));
     }
     if let Some(handover) = &pod.handover {
         details.push((

@@ -18,6 +18,8 @@ pub(crate) enum Line {
     Out(String),
     /// Talk.
     Note(String),
+    /// Why something waits: talk that a live display shows by itself.
+    Reason(String),
     Warn(String),
     Error(String),
     Hint(String),
@@ -28,6 +30,7 @@ impl Line {
         match self {
             Self::Out(text)
             | Self::Note(text)
+            | Self::Reason(text)
             | Self::Warn(text)
             | Self::Error(text)
             | Self::Hint(text) => text,
@@ -189,7 +192,7 @@ impl Progress {
             let key = (waiting.node.clone(), waiting.pod.clone());
             if self.told.get(&key) != Some(&code) {
                 let reason = voice.code("waiting", &on);
-                lines.push(Line::Note(match &waiting.pod {
+                lines.push(Line::Reason(match &waiting.pod {
                     Some(pod) => {
                         voice.say("line.pod_waits", &json!({ "pod": pod, "reason": reason }))
                     }
@@ -207,12 +210,13 @@ impl Progress {
     }
 }
 
-/// Passes by itself, soon.
+/// Passes by itself, soon. A budget that allows one more only waits for its last eviction to show.
 pub(crate) fn is_brief(on: &WaitingOn) -> bool {
-    matches!(
-        on,
-        WaitingOn::Answer | WaitingOn::Cordon | WaitingOn::Grace { .. }
-    )
+    match on {
+        WaitingOn::Answer | WaitingOn::Cordon | WaitingOn::Grace { .. } => true,
+        WaitingOn::Budget { allowed, .. } => *allowed > 0,
+        _ => false,
+    }
 }
 
 fn ended(voice: &Voice, node: &str, outcome: &NodeOutcome) -> Vec<Line> {

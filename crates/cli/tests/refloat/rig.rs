@@ -176,7 +176,8 @@ impl Rig {
     }
 
     pub(crate) async fn run(&self, args: &[&str]) -> Result<Ran> {
-        ran(self.command(args)).await
+        let ran = ran(self.command(args)).await;
+        ran.with_context(|| format!("refloat {}", args.join(" ")))
     }
 
     pub(crate) fn spawn(&self, args: &[&str]) -> Result<Running> {

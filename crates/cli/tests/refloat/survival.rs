@@ -92,21 +92,35 @@ pub(crate) async fn killed(rig: &Rig) -> Result<()> {
     let mark = rig.plane.audit_mark();
     let mut drain = rig.spawn(&["drain", node])?;
     drain.until_out("evicting pod killed/slow-").await?;
+    // Once both answers are in the record: a request that is cut off may be answered by anything.
+    let id = active(rig).await?;
+    let mut watch = rig.spawn(&["ops", "watch", &id, "-o", "json"])?;
+    for _ in 0..2 {
+        let answered = "\"event\":\"answered\",\"effect\":{\"on\":\"pod\"";
+        watch.until_out(answered).await?;
+    }
     drain.signal("KILL").await?;
     drain.child.wait().await?;
-    let id = active(rig).await?;
+    let left = watch.end().await?;
+    ensure!(
+        left.code == 5 && left.error_code()? == "operation_abandoned",
+        "{left:?}"
+    );
     let again = rig.run(&["drain", node]).await?;
     again.check(
         0,
         &["node/node-0002 drained"],
         &[&format!("taking up the unfinished operation {id}")],
     )?;
-    let evictions = rig
-        .plane
-        .audit_since(mark)?
-        .into_iter()
-        .filter(|entry| entry.is_eviction() && entry.succeeded());
-    ensure!(evictions.count() == 2, "no pod is evicted twice");
+    let entries = rig.plane.audit_since(mark)?.into_iter();
+    let evictions: Vec<_> = entries
+        .filter(|entry| entry.is_eviction() && entry.succeeded())
+        .map(|entry| format!("{} {:?} {}", entry.uri, entry.code, entry.received))
+        .collect();
+    ensure!(
+        evictions.len() == 2,
+        "each pod is evicted once: {evictions:#?} {again:#?}"
+    );
     rig.clean("killed").await
 }
 

@@ -9,6 +9,7 @@ mod command;
 mod conformance;
 mod crash_matrix;
 mod deadlines;
+mod diagnosis_samples;
 mod drain_speed;
 mod handover;
 mod kubelets;
@@ -30,6 +31,7 @@ const PROOFS: &[Proof] = &[
     bad_input::PROOF,
     crash_matrix::PROOF,
     deadlines::PROOF,
+    diagnosis_samples::PROOF,
     drain_speed::PROOF,
     handover::PROOF,
     conformance::PROOF,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::StreamLine;
 use model::Time;
+use operations::drain::NodeOutcome;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,6 +15,10 @@ use crate::failure::Failure;
 use crate::render::live::Live;
 use crate::render::progress::{Line, Progress};
 use crate::talk::Talk;
+
+/// How long after the last deadline the command waits until what is ours was given back. A deadline holds within a
+/// second, also of a cluster that does not answer; the operation stays open in its record then.
+const GIVE_BACK: Duration = Duration::from_millis(600);
 
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals {
@@ -62,11 +67,17 @@ pub(crate) async fn follow(
     let mut progress = Progress::new(already);
     let mut live = talk.is_live().then(Live::default);
     let mut tick = tokio::time::interval(Duration::from_secs(1));
+    // Who takes it up again does so to have it given back.
+    let started_here = matches!(whose, Whose::Ours) && started.taken_up_at.is_none();
     let ended = loop {
+        let give_up = timed_out(&progress)
+            .filter(|_| started_here)
+            .map(|at| at.checked_add(GIVE_BACK).unwrap_or(Time::MAX));
         let line = tokio::select! {
             biased;
             () = signals.heard() => break Ended::Interrupted,
             line = lines.recv() => line,
+            () = until(give_up) => break Ended::GivingBack,
             _ = tick.tick(), if live.is_some() => {
                 draw(talk, live.as_mut(), &progress);
                 continue;
@@ -93,7 +104,7 @@ pub(crate) async fn follow(
                 .outcome
                 .unwrap_or(operations::drain::Outcome::Failed);
             let nodes = operation.nodes.iter().map(|node| node.outcome.as_ref());
-            break Ended::Result(exit::of_operation(outcome, nodes));
+            break Ended::Ended(exit::of_operation(outcome, nodes));
         }
         if progress.waits_for_a_person() {
             break Ended::Paused;
@@ -109,9 +120,11 @@ pub(crate) async fn follow(
 }
 
 enum Ended {
-    Result(Exit),
+    Ended(Exit),
     Interrupted,
     Paused,
+    /// A deadline has passed, and the cluster does not answer when we give back what is ours.
+    GivingBack,
     Failed(Failure),
 }
 
@@ -128,7 +141,7 @@ async fn end(
     // Whatever the reason: what this process runs must not go on behind its last word.
     backend.stop().await;
     match ended {
-        Ended::Result(exit) => Ok(exit),
+        Ended::Ended(exit) => Ok(exit),
         Ended::Interrupted => {
             let keys: &[&str] = match (ours, backend.is_local()) {
                 (true, true) => &[
@@ -150,6 +163,12 @@ async fn end(
             note("line.can_be_resumed");
             Ok(Exit::Blocked)
         }
+        Ended::GivingBack => {
+            if ours && backend.is_local() {
+                note("line.can_be_resumed");
+            }
+            Ok(Exit::Blocked)
+        }
         Ended::Failed(failure) => {
             let resumable = ours && backend.is_local();
             if resumable {
@@ -159,6 +178,28 @@ async fn end(
             }
             Err(failure)
         }
+    }
+}
+
+/// Since when every node has ended, at least one of them by a deadline: what is left is to give back what is ours.
+fn timed_out(progress: &Progress) -> Option<Time> {
+    let nodes = &progress.state.as_ref()?.nodes;
+    let ended: Option<Vec<_>> = nodes.iter().map(|node| node.ended.as_ref()).collect();
+    let ended = ended?;
+    let by_deadline =
+        |(_, outcome): &&(Time, NodeOutcome)| matches!(outcome, NodeOutcome::TimedOut { .. });
+    let last = ended.iter().map(|(at, _)| *at).max();
+    last.filter(|_| ended.iter().any(by_deadline))
+}
+
+/// Waits for a time; for ever without one.
+async fn until(time: Option<Time>) {
+    match time {
+        Some(time) => {
+            let left = time.duration_since(Time::now());
+            tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -182,8 +223,8 @@ fn tell(talk: &Talk, live: Option<&mut Live>, lines: &[Line]) {
         match line {
             Line::Out(text) => talk.out(text),
             // Shown in the block.
-            Line::Reason(_) if is_live => {}
-            Line::Note(text) | Line::Reason(text) => talk.note(text),
+            Line::Note(_) if is_live && !matches!(lines, [Line::Note(_)]) => {}
+            Line::Note(text) => talk.note(text),
             Line::Warn(text) => talk.warn(text),
             Line::Error(text) => talk.error(text),
             Line::Hint(text) => talk.hint(text),

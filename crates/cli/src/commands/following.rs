@@ -104,7 +104,7 @@ pub(crate) async fn follow(
                 .outcome
                 .unwrap_or(operations::drain::Outcome::Failed);
             let nodes = operation.nodes.iter().map(|node| node.outcome.as_ref());
-            break Ended::Ended(exit::of_operation(outcome, nodes));
+            break Ended::Result(exit::of_operation(outcome, nodes));
         }
         if progress.waits_for_a_person() {
             break Ended::Paused;
@@ -120,7 +120,7 @@ pub(crate) async fn follow(
 }
 
 enum Ended {
-    Ended(Exit),
+    Result(Exit),
     Interrupted,
     Paused,
     /// A deadline has passed, and the cluster does not answer when we give back what is ours.
@@ -141,7 +141,7 @@ async fn end(
     // Whatever the reason: what this process runs must not go on behind its last word.
     backend.stop().await;
     match ended {
-        Ended::Ended(exit) => Ok(exit),
+        Ended::Result(exit) => Ok(exit),
         Ended::Interrupted => {
             let keys: &[&str] = match (ours, backend.is_local()) {
                 (true, true) => &[
@@ -223,8 +223,8 @@ fn tell(talk: &Talk, live: Option<&mut Live>, lines: &[Line]) {
         match line {
             Line::Out(text) => talk.out(text),
             // Shown in the block.
-            Line::Note(_) if is_live && !matches!(lines, [Line::Note(_)]) => {}
-            Line::Note(text) => talk.note(text),
+            Line::Reason(_) if is_live => {}
+            Line::Note(text) | Line::Reason(text) => talk.note(text),
             Line::Warn(text) => talk.warn(text),
             Line::Error(text) => talk.error(text),
             Line::Hint(text) => talk.hint(text),

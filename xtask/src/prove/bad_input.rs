@@ -313,7 +313,7 @@ fn json(case: &Case, ran: &Ran) -> Vec<String> {
                 findings.push(format!("code {}, not {code}", error["code"]));
             }
             for field in ["message", "hint"] {
-                if !error[field].as_str().is_some_and(|text| !text.is_empty()) {
+                if error[field].as_str().is_none_or(str::is_empty) {
                     findings.push(format!("no {field}"));
                 }
             }

@@ -198,3 +198,27 @@ fn difference<T: Ord + std::fmt::Debug>(
         .collect();
     (!parts.is_empty()).then(|| format!("{what} {}", parts.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cases_can_be_read_and_their_reasons_are_listed() {
+        let text = fs::read_to_string(run::root().join(CASES)).unwrap();
+        let cases = case::parse(&text).unwrap();
+        assert!(cases.len() >= 45 && reasons_are_listed(&cases).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_difference_without_a_reason_is_refused() {
+        let same = "[[case]]\nname = 'x'\nrun = 'drain'\nkubectl = { stderr = ['a'] }\n";
+        assert!(case::parse(same).is_ok());
+        for differs in ["exit = 1", "evicted = ['x']", "stdout = []"] {
+            let text = same.replace("stderr = ['a']", differs);
+            assert!(case::parse(&text).is_err(), "{text}");
+            let text = text.replace("run =", "differs = 'why'\nrun =");
+            assert!(case::parse(&text).is_ok(), "{text}");
+        }
+    }
+}

@@ -134,6 +134,24 @@ pub(super) async fn cases(place: &Place<'_>) -> Result<Vec<Case>> {
         ));
         cases.push(case);
     }
+    // In the middle of a drain; with space again the same command ends it.
+    let mut case = Case::new(
+        "a disk that fills up in a drain",
+        "drain worker-1",
+        1,
+        "record_full",
+    )
+    .naming(&[&full.display().to_string()])
+    .kubeconfig(admin)
+    .record(&full);
+    case.wrapper = Some(format!(
+        "mount -t tmpfs -o size=4m tmpfs '{0}' && head -c 3900k /dev/zero > '{0}/filler' || exit 90; \
+         \"$@\"; code=$?; ls '{0}'/*.db > /dev/null || exit 91; rm '{0}/filler'; \
+         \"$@\" > /dev/null 2>&1 || exit 92; exit $code",
+        full.display()
+    ));
+    case.untouched = false;
+    cases.push(case);
     Ok(cases)
 }
 

@@ -207,10 +207,12 @@ impl<'a> Contest<'a> {
                 evicted.insert(name);
             } else if entry.is_eviction() && entry.code == Some(429) {
                 rejected += 1;
-            } else if entry.verb == "delete" && entry.is_about("pods", "") && entry.succeeded() {
-                if !world.removed().contains(&object.name) {
-                    deleted.insert(name);
-                }
+            } else if entry.verb == "delete"
+                && entry.is_about("pods", "")
+                && entry.succeeded()
+                && !world.removed().contains(&object.name)
+            {
+                deleted.insert(name);
             }
         }
         let mut stdout: Vec<String> = Vec::new();

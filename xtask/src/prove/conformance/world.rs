@@ -51,10 +51,10 @@ impl Item {
             "namespace" => (&[], &["denied"]),
             _ => bail!("{text}: no such kind"),
         };
-        for key in values.keys().filter(|key| !keys.contains(&key.as_str())) {
+        if let Some(key) = values.keys().find(|key| !keys.contains(&key.as_str())) {
             bail!("{text}: no such key {key}");
         }
-        for flag in flags.iter().filter(|flag| !words.contains(&flag.as_str())) {
+        if let Some(flag) = flags.iter().find(|flag| !words.contains(&flag.as_str())) {
             bail!("{text}: no such flag {flag}");
         }
         Ok(Self {

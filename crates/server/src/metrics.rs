@@ -136,12 +136,11 @@ impl Metrics {
             while let Ok(commit) = commits.try_recv() {
                 changed.insert(commit.operation, commit.seq);
             }
-            for (id, _) in changed {
+            for (id, told) in changed {
                 let after = counted.get(&id).copied().unwrap_or_default();
-                let Ok(cluster) = store.operation(&id).await else {
+                let Ok(Some(recorded)) = store.operation(&id).await else {
                     continue;
                 };
-                let Some(recorded) = cluster else { continue };
                 let Ok(lines) = app.engine.events(&id, after).await else {
                     continue;
                 };
@@ -149,12 +148,11 @@ impl Metrics {
                 for line in &lines {
                     app.metrics.event(cluster, &line.recorded.event);
                 }
-                match lines.last() {
-                    Some(line) if !matches!(line.recorded.event, Event::Ended { .. }) => {
-                        counted.insert(id, line.seq);
-                    }
-                    Some(_) => drop(counted.remove(&id)),
-                    None => {}
+                // We may be ahead of what we were told: as long as more will be told of it, it must not be forgotten.
+                if recorded.ended.is_some() && told >= recorded.last_seq {
+                    counted.remove(&id);
+                } else if let Some(line) = lines.last() {
+                    counted.insert(id, line.seq);
                 }
             }
         }

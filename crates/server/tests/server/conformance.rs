@@ -36,7 +36,7 @@ async fn every_route_answers_as_documented() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let served = Served::ready(world.options(folder.path())).await?;
     let cluster = served.cluster().await?;
-    // Paused from the start: the pods have a budget without room.
+    // The drain waits: the pods have a budget without room.
     let blocked = testkit::builders::pdb(
         "conform",
         "none",
@@ -77,7 +77,6 @@ async fn every_route_answers_as_documented() -> Result<()> {
                     "plan" | "drain" => {
                         let mut body = drain("conform");
                         body["verify"] = (id == "plan").into();
-                        body["options"]["handover"] = "never".into();
                         body
                     }
                     "cordon" | "uncordon" => schedule.clone(),

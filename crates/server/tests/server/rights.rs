@@ -64,7 +64,7 @@ async fn no_changing_route_works_without_rights() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let served = Served::ready(world.options(folder.path())).await?;
     let cluster = served.cluster().await?;
-    // Pinned to their node, the pods cannot be handed over, and the budget has no room: it waits.
+    // The budget has no room: it waits.
     let operation = served.drain("rights").await?;
     let routes = changing(&cluster, &operation, "rights")?;
 

@@ -1,9 +1,8 @@
 //! The live stream: every event once and in order, whatever happens meanwhile.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail, ensure};
 use futures::StreamExt;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::Value;
@@ -171,10 +170,10 @@ async fn a_stream_ends_with_the_server_and_goes_on_with_the_next() -> Result<()>
     // The same record, another process: the operation is taken up without being asked.
     let served = Served::ready(world.options(folder.path())).await?;
     let lines = tokio::spawn(Lines::open(&served, &operation, last).await?.all());
-    let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> =
-        Api::namespaced(client, "onward");
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(client, "onward");
     budgets.delete("none", &DeleteParams::default()).await?;
-    let lines = tokio::time::timeout(PATIENCE + Duration::from_secs(60), lines).await???;
+    served.finished(&operation).await?;
+    let lines = lines.await??;
     assert_eq!(
         lines.last().context("lines")?["operation"]["outcome"],
         "done"

@@ -277,7 +277,7 @@ impl Served {
     /// Waits until an operation has ended.
     pub(crate) async fn finished(&self, id: &str) -> Result<Value> {
         let path = format!("/api/v1/operations/{id}");
-        wait_until(PATIENCE, &format!("{id} ends"), async || {
+        let ended = wait_until(PATIENCE, &format!("{id} ends"), async || {
             let (_, operation) = self.read(&path, "boss").await?;
             Ok(if operation["outcome"].is_string() {
                 Ok(operation)
@@ -285,12 +285,20 @@ impl Served {
                 Err(operation)
             })
         })
-        .await
+        .await;
+        if ended.is_err() {
+            let events = format!("{path}/events");
+            let record = self.get(&events, Some(&token("boss"))).await?;
+            let record = record.text().await?;
+            return ended.context(record);
+        }
+        ended
     }
 }
 
+/// No handover: pods that may run on one node only have no place for a replacement.
 pub(crate) fn drain(node: &str) -> Value {
-    json!({"nodes": [node], "options": {"ignore_daemonsets": true, "force": true}, "reason": "test", "ticket": "T-1"})
+    json!({"nodes": [node], "options": {"ignore_daemonsets": true, "force": true, "handover": "never"}, "reason": "test", "ticket": "T-1"})
 }
 
 /// The answer is an error body with this code.

@@ -10,6 +10,7 @@ use model::Time;
 use store::Store;
 use testkit::Options;
 
+use super::drain_command::Refloat;
 use super::rig::{Rig, machine};
 use super::{Args, Proof, Size, Verdict};
 use crate::output;
@@ -75,6 +76,7 @@ fn since(from: Time, to: Time) -> Duration {
 }
 
 async fn run(args: Args) -> Result<Verdict> {
+    let refloat = Refloat::build(args.size == Size::Full)?;
     let nodes = phases::nodes().into_iter().chain(server::nodes());
     let rig = Rig::start(Options::default(), nodes.collect()).await?;
     let home = tempfile::tempdir()?;
@@ -85,8 +87,9 @@ async fn run(args: Args) -> Result<Verdict> {
     let (engine, cluster) = rig.engine(store, engine::Options::default()).await?;
     output::line(&format!("machine: {}", machine()));
     let mut all = phases::run(&rig, &engine, &cluster).await?;
-    all.extend(server::lagging(&rig, &engine, &cluster, args.size == Size::Full).await?);
-    all.extend(server::away(&rig, &engine, &cluster).await?);
+    let full = args.size == Size::Full;
+    all.extend(server::lagging(&rig, &engine, &cluster, &refloat, full).await?);
+    all.extend(server::away(&rig, &engine, &cluster, &refloat).await?);
     let heading = [
         "DEADLINE", "WHO", "THEN", "SET", "DECIDED", "ENDED", "OVER BY", "OUTCOME",
     ];
@@ -96,12 +99,13 @@ async fn run(args: Args) -> Result<Verdict> {
 }
 
 fn verdict(all: &[Measured]) -> Verdict {
-    let ours = || all.iter().filter(|measured| measured.who == "refloat");
+    let ours = || all.iter().filter(|measured| measured.who != "kubectl");
     let worst = ours().max_by(|a, b| a.over().total_cmp(&b.over()));
     let worst = worst.map_or_else(String::new, |worst| {
         format!(
-            "{:.2} s late at most ({}, {})",
+            "{:.2} s late at most ({}, {}, {})",
             worst.over(),
+            worst.who,
             worst.what,
             worst.then
         )

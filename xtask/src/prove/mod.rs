@@ -10,6 +10,7 @@ mod conformance;
 mod crash_matrix;
 mod deadlines;
 mod diagnosis_samples;
+mod drain_command;
 mod drain_speed;
 mod handover;
 mod kubelets;

@@ -139,7 +139,7 @@ impl Case {
         let outcome = self.check(rig, &status).await?;
         Ok(Measured {
             what: format!("{:?}", self.phase).to_lowercase(),
-            who: "refloat",
+            who: "engine",
             then: format!("{:?}", self.then).to_lowercase(),
             set: SET,
             decided: since(from, decided),

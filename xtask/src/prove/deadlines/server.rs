@@ -12,11 +12,11 @@ use kube::api::{Patch, PatchParams};
 use model::{ClusterId, OperationId, Time};
 use operations::drain::{NodeOutcome, Phase, PodState};
 use serde_json::json;
-use testkit::builders::{self, Allows, Template};
+use testkit::builders::{self, Allows, Template, pods_on};
 use testkit::{Component, FakeNode, annotation, apply, wait_until};
-use tokio::process::Command;
 
 use super::{Measured, since};
+use crate::prove::drain_command::{Refloat, kubectl_drain};
 use crate::prove::rig::{Evictions, PATIENCE, Rig, ended, prover, request};
 
 const NAMESPACE: &str = "server";
@@ -27,6 +27,8 @@ const AWAY: Duration = Duration::from_secs(4);
 const PODS: usize = 20;
 /// Where the replacement of a handover goes.
 const SPARE: &str = "spare";
+/// What the whole command drains.
+const COMMAND: &str = "command";
 
 /// What happens to the API server, and when.
 #[derive(Debug, Clone, Copy)]
@@ -66,12 +68,11 @@ impl Fault {
 }
 
 pub(super) fn nodes() -> Vec<FakeNode> {
-    let names = LAG
-        .iter()
-        .flat_map(|seconds| ["refloat", "kubectl"].map(|who| lag_node(who, *seconds)));
     let faults = FAULTS.iter().map(|fault| fault.node());
-    names
+    lag_nodes()
+        .into_iter()
         .chain(faults)
+        .chain([COMMAND.to_owned()])
         .map(|name| FakeNode::new(&name).pool(&name))
         .chain([FakeNode::new(SPARE).pool(&Fault::StopAtHandover.node())])
         .collect()
@@ -81,18 +82,24 @@ fn lag_node(who: &str, seconds: u64) -> String {
     format!("lag-{who}-{seconds}")
 }
 
+fn lag_nodes() -> Vec<String> {
+    let each = |who| LAG.map(|seconds| lag_node(who, seconds));
+    ["engine", "refloat", "kubectl"]
+        .into_iter()
+        .flat_map(each)
+        .collect()
+}
+
 /// `--timeout` under a budget that was edited while the disruption controller stands still. kubectl takes minutes.
 pub(super) async fn lagging(
     rig: &Rig,
     engine: &Engine,
     cluster: &ClusterId,
+    refloat: &Refloat,
     with_kubectl: bool,
 ) -> Result<Vec<Measured>> {
     let mut objects = vec![builders::namespace(NAMESPACE)];
-    for node in LAG
-        .iter()
-        .flat_map(|seconds| ["refloat", "kubectl"].map(|who| lag_node(who, *seconds)))
-    {
+    for node in lag_nodes() {
         objects.push(
             Template::new("lag")
                 .spec("nodeName", json!(node))
@@ -106,7 +113,7 @@ pub(super) async fn lagging(
         Allows::MinAvailable("1"),
     ));
     apply(&rig.client, &objects).await?;
-    rig.wait_ready(NAMESPACE, "lag", 2 * LAG.len()).await?;
+    rig.wait_ready(NAMESPACE, "lag", lag_nodes().len()).await?;
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(rig.client.clone(), NAMESPACE);
     wait_until(PATIENCE, "the budget has room", async || {
         let status = budgets.get("lag").await?.status.unwrap_or_default();
@@ -120,12 +127,16 @@ pub(super) async fn lagging(
         .patch("lag", &PatchParams::default(), &Patch::Merge(edit))
         .await?;
     let mark = rig.plane.audit_mark();
-    let refloat = try_join_all(LAG.iter().map(|seconds| refloat(engine, cluster, *seconds)));
-    let kubectl = async {
-        let runs = LAG.iter().filter(|_| with_kubectl);
-        try_join_all(runs.map(|seconds| kubectl(rig, *seconds))).await
-    };
-    let (refloat, kubectl) = tokio::join!(refloat, kubectl);
+    let engines = try_join_all(
+        LAG.iter()
+            .map(|seconds| in_engine(engine, cluster, *seconds)),
+    );
+    let whole = |who: &'static str| LAG.iter().map(move |seconds| (who, *seconds));
+    let commands = whole("refloat").chain(whole("kubectl").filter(|_| with_kubectl));
+    let commands = try_join_all(
+        commands.map(|(who, seconds)| command(rig, refloat, who, lag_node(who, seconds), seconds)),
+    );
+    let (engines, commands) = tokio::join!(engines, commands);
     rig.plane.resume(Component::ControllerManager);
     let entries = rig.plane.audit_since(mark)?;
     let ours = entries
@@ -136,12 +147,12 @@ pub(super) async fn lagging(
         ours.accepted == 0,
         "an eviction under a lagging budget was accepted: {ours:?}"
     );
-    Ok(refloat?.into_iter().chain(kubectl?).collect())
+    Ok(engines?.into_iter().chain(commands?).collect())
 }
 
-async fn refloat(engine: &Engine, cluster: &ClusterId, seconds: u64) -> Result<Measured> {
+async fn in_engine(engine: &Engine, cluster: &ClusterId, seconds: u64) -> Result<Measured> {
     let set = Duration::from_secs(seconds);
-    let mut request = request(&[&lag_node("refloat", seconds)]);
+    let mut request = request(&[&lag_node("engine", seconds)]);
     request.options.deadlines.node_ms = Some(seconds * 1000);
     let start = Instant::now();
     let id = engine.drain(cluster, &prover(), &request).await?;
@@ -162,7 +173,7 @@ async fn refloat(engine: &Engine, cluster: &ClusterId, seconds: u64) -> Result<M
     );
     Ok(Measured {
         what: "--timeout, budget lags".to_owned(),
-        who: "refloat",
+        who: "engine",
         then: "stop".to_owned(),
         set,
         decided,
@@ -171,30 +182,48 @@ async fn refloat(engine: &Engine, cluster: &ClusterId, seconds: u64) -> Result<M
     })
 }
 
-async fn kubectl(rig: &Rig, seconds: u64) -> Result<Measured> {
+/// The whole command, from its start to its exit.
+async fn command(
+    rig: &Rig,
+    refloat: &Refloat,
+    who: &'static str,
+    node: String,
+    seconds: u64,
+) -> Result<Measured> {
+    let home = tempfile::tempdir()?;
+    let nodes = [node];
+    let mut command = match who {
+        "kubectl" => kubectl_drain(rig, &nodes),
+        _ => refloat.drain(rig, home.path(), &nodes),
+    };
     let start = Instant::now();
-    let output = Command::new(rig.plane.kubectl())
-        .args(["drain", &lag_node("kubectl", seconds), "--force"])
+    let output = command
         .arg(format!("--timeout={seconds}s"))
-        .arg("--kubeconfig")
-        .arg(rig.plane.kubeconfig())
-        .kill_on_drop(true)
         .output()
         .await?;
     let took = start.elapsed();
+    ensure!(!output.status.success(), "{who} says it is drained");
     Ok(Measured {
         what: "--timeout, budget lags".to_owned(),
-        who: "kubectl",
+        who: match who {
+            "kubectl" => "kubectl",
+            _ => "refloat drain",
+        },
         then: "stop".to_owned(),
         set: Duration::from_secs(seconds),
         decided: took,
         took: Some(took),
-        outcome: format!("ended: {}", output.status),
+        outcome: output.status.to_string(),
     })
 }
 
 /// The API server goes away in the middle of a drain of pods that never stop. One after the other: there is only one.
-pub(super) async fn away(rig: &Rig, engine: &Engine, cluster: &ClusterId) -> Result<Vec<Measured>> {
+pub(super) async fn away(
+    rig: &Rig,
+    engine: &Engine,
+    cluster: &ClusterId,
+    refloat: &Refloat,
+) -> Result<Vec<Measured>> {
     let handover = Fault::StopAtHandover.node();
     let deployment = Template::new(&handover)
         .annotation(annotation::NEVER_READY, "true")
@@ -206,17 +235,19 @@ pub(super) async fn away(rig: &Rig, engine: &Engine, cluster: &ClusterId) -> Res
     rig.kubelets.set_ready(NAMESPACE, &pod, true).await?;
     rig.wait_ready(NAMESPACE, &handover, 1).await?;
     rig.set_schedulable(SPARE, true).await?;
-    let others = FAULTS.iter().filter(|fault| fault.node() != handover);
-    let pods = others.flat_map(|fault| {
-        (0..PODS).map(|i| {
+    let others = FAULTS.iter().map(|fault| fault.node());
+    let others = others.filter(|node| *node != handover);
+    let nodes: Vec<_> = others.chain([COMMAND.to_owned()]).collect();
+    let pods = nodes.iter().flat_map(|node| {
+        (0..PODS).map(move |i| {
             Template::new("stays")
                 .annotation(annotation::NEVER_STOP, "true")
-                .spec("nodeName", json!(fault.node()))
-                .pod(NAMESPACE, &format!("{}-{i}", fault.node()))
+                .spec("nodeName", json!(node))
+                .pod(NAMESPACE, &format!("{node}-{i}"))
         })
     });
     rig.create_pods(pods.collect()).await?;
-    rig.wait_ready(NAMESPACE, "stays", PODS * (FAULTS.len() - 1))
+    rig.wait_ready(NAMESPACE, "stays", PODS * nodes.len())
         .await?;
     let mut all = Vec::new();
     for fault in FAULTS {
@@ -226,7 +257,37 @@ pub(super) async fn away(rig: &Rig, engine: &Engine, cluster: &ClusterId) -> Res
                 .with_context(|| fault.node())?,
         );
     }
+    all.push(command_without_server(rig, refloat).await?);
     Ok(all)
+}
+
+/// The whole command, with the API server stopped when every eviction was accepted.
+async fn command_without_server(rig: &Rig, refloat: &Refloat) -> Result<Measured> {
+    let stop = async {
+        wait_until(PATIENCE, "its pods are terminating", async || {
+            let pods = pods_on(&rig.client, COMMAND).await?;
+            let leaving = pods
+                .iter()
+                .filter(|pod| pod.metadata.deletion_timestamp.is_some());
+            let leaving = leaving.count();
+            Ok(if leaving == PODS {
+                Ok(())
+            } else {
+                Err(leaving)
+            })
+        })
+        .await?;
+        rig.plane.pause(Component::ApiServer);
+        tokio::time::sleep(AWAY + AWAY_AFTER).await;
+        rig.plane.resume(Component::ApiServer);
+        anyhow::Ok(())
+    };
+    let run = command(rig, refloat, "refloat", COMMAND.to_owned(), AWAY.as_secs());
+    let (stopped, measured) = tokio::join!(stop, run);
+    stopped?;
+    let mut measured = measured?;
+    measured.what = Fault::StopAtWait.text().to_owned();
+    Ok(measured)
 }
 
 async fn without_server(
@@ -289,7 +350,7 @@ async fn without_server(
     let from = node.started.context("a start")?;
     Ok(Measured {
         what: fault.text().to_owned(),
-        who: "refloat",
+        who: "engine",
         then: "stop".to_owned(),
         set: AWAY,
         decided: since(from, decided_at),

@@ -1,6 +1,5 @@
 //! Who drains: refloat, kubectl, and a client that does nothing but evict.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,69 +7,17 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{EvictParams, ListParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
-use operations::drain::Outcome;
-use store::Store;
+use model::Time;
 use tokio::process::Command;
 
-use crate::prove::rig::{Evictions, Rig, ended, prover, request};
-use crate::run;
+use super::stages;
+use crate::prove::drain_command::{Refloat, kubectl_drain};
+use crate::prove::rig::{Evictions, Rig};
 
 /// A drain that takes longer than this is stuck.
 const STUCK: Duration = Duration::from_secs(900);
 /// What the unlimited client has in flight.
 const IN_FLIGHT: usize = 64;
-
-/// How refloat is run.
-#[derive(Debug, Clone)]
-pub(super) enum Refloat {
-    /// The whole command, from its start to its exit.
-    Command { program: PathBuf, profile: String },
-    /// What the command does, in this process: connect, read the cluster, plan, drain, with the record on disk.
-    InProcess,
-}
-
-impl Refloat {
-    /// The command, built first; in this process as long as the command cannot drain.
-    pub(super) fn find(release: bool) -> Result<Self> {
-        let mut build = run::cargo();
-        build.args(["build", "--quiet", "-p", "cli"]);
-        if release {
-            build.arg("--release");
-        }
-        ensure!(run::watched(&mut build, |_| ())?, "refloat does not build");
-        let folder = if release { "release" } else { "debug" };
-        let program = run::target().join(folder).join("refloat");
-        let help = std::process::Command::new(&program)
-            .args(["drain", "--help"])
-            .output()
-            .with_context(|| format!("run {}", program.display()))?;
-        if String::from_utf8_lossy(&help.stdout).contains("--ignore-daemonsets") {
-            let profile = if release { "release" } else { "dev" }.to_owned();
-            Ok(Self::Command { program, profile })
-        } else {
-            Ok(Self::InProcess)
-        }
-    }
-
-    /// How, in words.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Command { profile, .. } => {
-                format!("the whole command, {profile} build, process start to exit")
-            }
-            Self::InProcess => {
-                let profile = if cfg!(debug_assertions) {
-                    "dev"
-                } else {
-                    "release"
-                };
-                format!(
-                    "the engine in this process, {profile} build, connecting and reading included"
-                )
-            }
-        }
-    }
-}
 
 /// Who drains.
 #[derive(Debug, Clone)]
@@ -93,45 +40,37 @@ impl Contender {
     /// Drains the nodes; how long it took, and how its evictions were answered.
     pub(super) async fn drain(&self, rig: &Rig, nodes: &[String]) -> Result<Run> {
         let mark = rig.plane.audit_mark();
+        let home = tempfile::tempdir()?;
+        let started = Time::now();
         let start = Instant::now();
         match self {
-            Self::Refloat(Refloat::InProcess) => in_process(rig, nodes).await?,
-            Self::Refloat(Refloat::Command { program, .. }) => {
-                let home = tempfile::tempdir()?;
-                let mut command = Command::new(program);
-                command.env("XDG_STATE_HOME", home.path());
-                drain_command(&mut command, rig.plane.kubeconfig(), nodes).await?;
-            }
-            Self::Kubectl => {
-                let mut command = Command::new(rig.plane.kubectl());
-                drain_command(&mut command, rig.plane.kubeconfig(), nodes).await?;
-            }
+            Self::Refloat(refloat) => succeed(refloat.drain(rig, home.path(), nodes)).await?,
+            Self::Kubectl => succeed(kubectl_drain(rig, nodes)).await?,
             Self::Unlimited => evict_all(rig, nodes).await?,
         }
         let took = start.elapsed();
+        let stages = match self {
+            Self::Refloat(_) => stages::of(home.path(), started, Time::now()).await?,
+            _ => String::new(),
+        };
         Ok(Run {
             took,
+            stages,
             evictions: Evictions::count(&rig.plane.audit_since(mark)?),
         })
     }
 }
 
 /// One drain.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Run {
     pub(super) took: Duration,
+    /// Where it went, where there is a record.
+    pub(super) stages: String,
     pub(super) evictions: Evictions,
 }
 
-/// kubectl and refloat take the same flags.
-async fn drain_command(command: &mut Command, kubeconfig: &Path, nodes: &[String]) -> Result<()> {
-    command
-        .arg("drain")
-        .args(nodes)
-        .args(["--force", "--ignore-daemonsets", "--delete-emptydir-data"])
-        .arg("--kubeconfig")
-        .arg(kubeconfig)
-        .kill_on_drop(true);
+async fn succeed(mut command: Command) -> Result<()> {
     let output = tokio::time::timeout(STUCK, command.output())
         .await
         .context("a drain that does not end")??;
@@ -142,21 +81,6 @@ async fn drain_command(command: &mut Command, kubeconfig: &Path, nodes: &[String
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    Ok(())
-}
-
-async fn in_process(rig: &Rig, nodes: &[String]) -> Result<()> {
-    let home = tempfile::tempdir()?;
-    let store = Store::open(
-        home.path().join("record.db"),
-        store::Options::new(engine::RECORD_FORMAT),
-    )?;
-    let (engine, cluster) = rig.engine(store, engine::Options::default()).await?;
-    let names: Vec<_> = nodes.iter().map(String::as_str).collect();
-    let id = engine.drain(&cluster, &prover(), &request(&names)).await?;
-    let status = ended(&engine, &id, STUCK).await?;
-    let outcome = status.state.ended.map(|(_, outcome)| outcome);
-    ensure!(outcome == Some(Outcome::Done), "refloat: {outcome:?}");
     Ok(())
 }
 

@@ -106,7 +106,7 @@ async fn run(args: Args) -> Result<Verdict> {
                     "{case:?}, {:?}: {difference}",
                     outcome.story.killed
                 ));
-                output::line(&format!("  {}", outcome.story.events.join(", ")));
+                output::line(&format!("  {}", outcome.story.text()));
             }
             outcome
         })

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client};
 use model::marks;
-use operations::drain::{Effect, Event, NodeJob, PodJob};
+use operations::drain::{Effect, Event, NodeJob, PodJob, Recorded};
 use testkit::wait_until;
 
 use crate::worker::{self, End, Stop, label};
@@ -24,6 +24,17 @@ pub(in crate::prove) struct Story {
     pub(in crate::prove) outcome: String,
     /// Labels of all its events.
     pub(in crate::prove) events: Vec<String>,
+    /// When they were recorded, from the first on.
+    pub(in crate::prove) times: Vec<Duration>,
+}
+
+impl Story {
+    /// Its events with their times, in seconds.
+    pub(in crate::prove) fn text(&self) -> String {
+        let each = self.events.iter().zip(&self.times);
+        let each = each.map(|(event, time)| format!("{event} {:.1}", time.as_secs_f64()));
+        each.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// How a drain's process is stopped.
@@ -54,6 +65,11 @@ pub(in crate::prove) async fn drain(
     let told = run(client, args, stops, story).await;
     let events = args.events().await?;
     story.events = events.iter().map(|line| label(&line.event)).collect();
+    let since = |line: &Recorded| {
+        let first = events.first().map_or(line.at, |first| first.at);
+        Duration::try_from(line.at.duration_since(first)).unwrap_or_default()
+    };
+    story.times = events.iter().map(since).collect();
     told
 }
 

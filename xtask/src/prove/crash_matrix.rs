@@ -113,7 +113,7 @@ async fn run(args: Args) -> Result<Verdict> {
         .buffer_unordered(8 * AT_ONCE)
         .collect()
         .await;
-    report(&outcomes, expected, calm_holds)
+    report(&outcomes, expected, calm_holds, args.size)
 }
 
 /// Waits for its turn; whoever then waits for long, such as for a budget, needs no processor and lets others begin.
@@ -222,7 +222,12 @@ struct Row {
     slowest: Duration,
 }
 
-fn report(outcomes: &[Outcome], expected: &EndState, calm_holds: bool) -> Result<Verdict> {
+fn report(
+    outcomes: &[Outcome],
+    expected: &EndState,
+    calm_holds: bool,
+    size: Size,
+) -> Result<Verdict> {
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let (mut kills, mut differ, mut resumes) = (0, 0, Vec::new());
     for outcome in outcomes {
@@ -245,6 +250,8 @@ fn report(outcomes: &[Outcome], expected: &EndState, calm_holds: bool) -> Result
         resumes.extend(story.resumed.iter().copied());
     }
     let resumes = Times::of(resumes);
+    // Small runs where other things run too: there only what a busy machine does not explain is judged.
+    let in_time = size.pick(RESUME * 5, RESUME);
     let started = Times::of(
         outcomes
             .iter()
@@ -281,7 +288,7 @@ fn report(outcomes: &[Outcome], expected: &EndState, calm_holds: bool) -> Result
         started.text(),
     ));
     Ok(Verdict::new(
-        calm_holds && differ == 0 && kills > 0 && resumes.worst <= RESUME.max(started.worst),
+        calm_holds && differ == 0 && kills > 0 && resumes.worst <= in_time.max(started.worst),
         format!(
             "{kills} kills in {} drains, {differ} with another end; {} evictions each; slowest resume {}",
             outcomes.len(),

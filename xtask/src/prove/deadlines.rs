@@ -51,8 +51,8 @@ impl Measured {
     }
 
     /// Too early is as wrong as too late.
-    fn holds(&self) -> bool {
-        self.over() <= TOLERANCE.as_secs_f64() && self.decided + ROUNDING >= self.set
+    fn holds(&self, tolerance: Duration) -> bool {
+        self.over() <= tolerance.as_secs_f64() && self.decided + ROUNDING >= self.set
     }
 
     fn row(&self) -> Vec<String> {
@@ -95,10 +95,11 @@ async fn run(args: Args) -> Result<Verdict> {
     ];
     let rows: Vec<_> = all.iter().map(Measured::row).collect();
     output::line(output::table(&heading, &rows).trim_end());
-    Ok(verdict(&all))
+    // Small runs where other things run too: there only what a busy machine does not explain is judged.
+    Ok(verdict(&all, args.size.pick(TOLERANCE * 5, TOLERANCE)))
 }
 
-fn verdict(all: &[Measured]) -> Verdict {
+fn verdict(all: &[Measured], tolerance: Duration) -> Verdict {
     let ours = || all.iter().filter(|measured| measured.who != "kubectl");
     let worst = ours().max_by(|a, b| a.over().total_cmp(&b.over()));
     let worst = worst.map_or_else(String::new, |worst| {
@@ -111,7 +112,7 @@ fn verdict(all: &[Measured]) -> Verdict {
         )
     });
     Verdict::new(
-        ours().all(Measured::holds),
+        ours().all(|measured| measured.holds(tolerance)),
         format!("{worst}, over {} deadlines", ours().count()),
     )
 }

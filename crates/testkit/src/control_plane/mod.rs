@@ -67,6 +67,11 @@ enum Life {
     Stopped,
 }
 
+/// Whether a component could not start because something else listens on its port.
+fn is_port_taken(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("address already in use")
+}
+
 impl ControlPlane {
     /// Starts a control plane of our own; builds the programs first if need be.
     pub async fn start(options: Options) -> Result<Self> {
@@ -189,10 +194,7 @@ impl ControlPlane {
                     }
                     return Ok(plane);
                 }
-                Err(error)
-                    if attempt < PORT_ATTEMPTS
-                        && format!("{error:#}").contains("address already in use") =>
-                {
+                Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => {
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -336,10 +338,18 @@ impl ControlPlane {
 
     /// Kills a component, starts it again, and waits until the API server is ready.
     pub async fn restart(&self, component: Component) -> Result<()> {
-        self.kill(component);
-        self.launch(component)?;
-        self.wait_ready(Instant::now() + Duration::from_secs(120))
-            .await
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            self.kill(component);
+            self.launch(component)?;
+            match self.wait_ready(deadline).await {
+                // A killed process counts as gone with its first thread; the last one may hold the port for longer.
+                Err(error) if is_port_taken(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Stops a component from doing anything (SIGSTOP), so that what it keeps up to date lags.

@@ -84,6 +84,7 @@ impl Tables {
             }
             Event::Fact(fact) => match &mut state.listing {
                 Some(listing) => {
+                    let fact = known(&self.snapshot, fact);
                     listing.insert(fact.key(), fact);
                     false
                 }
@@ -150,6 +151,17 @@ fn workload_kind(kind: Kind) -> WorkloadKind {
         Kind::DaemonSets => WorkloadKind::DaemonSet,
         Kind::Jobs => WorkloadKind::Job,
         _ => WorkloadKind::ReplicaSet,
+    }
+}
+
+/// A pod as it is known already, if it is: a second copy of all of them would stay with the process for good.
+fn known(snapshot: &Snapshot, fact: Fact) -> Fact {
+    match &fact {
+        Fact::Pod(pod) => match snapshot.pod(&pod.key) {
+            Some(known) if known == pod => Fact::Pod(known.clone()),
+            _ => fact,
+        },
+        _ => fact,
     }
 }
 

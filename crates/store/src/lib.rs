@@ -1,4 +1,4 @@
-//! The record: operations and their events, and the audit log, in SQLite.
+//! The record: operations and their events, the audit log, and who may speak for a host, in SQLite.
 //!
 //! The store knows nothing of what an operation does: an event is a moment and a text (JSON, by its owner's choice).
 //! It promises the following.
@@ -23,6 +23,7 @@
 //! Put the record on a local or block device. SQLite's WAL needs shared memory and dependable locks, so NFS, SMB and
 //! other network file systems are not supported: the record may be damaged there without notice.
 
+mod agents;
 mod checksum;
 mod connection;
 mod error;
@@ -33,6 +34,7 @@ mod store;
 mod write;
 mod writer;
 
+pub use agents::{AgentRow, TokenRefused, TokenRow};
 pub use error::StoreError;
 pub use rows::{
     AuditEntry, AuditRow, Committed, Ended, Filter, NewEvent, OperationRow, Recorded, StoredEvent,

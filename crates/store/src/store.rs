@@ -3,10 +3,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use model::{OperationId, Time};
+use model::{ClusterId, OperationId, Text, Time};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
+use crate::agents::{self, AgentRow, AgentWrite, TokenRefused, TokenRow};
 use crate::error::StoreError;
 use crate::rows::{
     AuditEntry, AuditRow, Committed, Filter, NewEvent, OperationRow, Recorded, StoredEvent,
@@ -247,6 +248,72 @@ impl Store {
         before: Option<u64>,
     ) -> Result<Vec<AuditEntry>, StoreError> {
         self.read(move |conn, path| read::audit_log(conn, path, limit, before))
+            .await
+    }
+
+    /// Adds a token to enrol an agent with.
+    pub async fn add_token(&self, row: TokenRow) -> Result<(), StoreError> {
+        let added = self.write(Write::Agent(AgentWrite::Token(row))).await;
+        added.map(|_| ())
+    }
+
+    /// The token of this name and secret, if it may be used at this moment. Using it is [`Store::enrol`].
+    pub async fn token(
+        &self,
+        id: &str,
+        hash: [u8; 32],
+        at: Time,
+    ) -> Result<Result<TokenRow, TokenRefused>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |conn, path| agents::token(conn, path, &id, &hash, at))
+            .await
+    }
+
+    /// Uses a token up: the certificate speaks for the token's node from now on, and the one before no longer. `false`
+    /// when another was quicker or the token's time is over.
+    pub async fn enrol(
+        &self,
+        token: &str,
+        fingerprint: [u8; 32],
+        at: Time,
+    ) -> Result<bool, StoreError> {
+        let token = token.to_owned();
+        let write = AgentWrite::Enrol {
+            token,
+            fingerprint,
+            at,
+        };
+        Ok(self.write(Write::Agent(write)).await? > 0)
+    }
+
+    /// The agent of a node may no longer speak for it. Whether there was one.
+    pub async fn revoke_agent(
+        &self,
+        cluster: &ClusterId,
+        node: &Text,
+        at: Time,
+        by: &Text,
+    ) -> Result<bool, StoreError> {
+        let write = AgentWrite::Revoke {
+            cluster: cluster.clone(),
+            node: node.clone(),
+            at,
+            by: by.clone(),
+        };
+        let revoked = self.write(Write::Agent(write)).await?;
+        Ok(revoked > 0)
+    }
+
+    /// The agent with a certificate of this fingerprint, also when it is revoked.
+    pub async fn agent(&self, fingerprint: [u8; 32]) -> Result<Option<AgentRow>, StoreError> {
+        self.read(move |conn, path| agents::agent(conn, path, &fingerprint))
+            .await
+    }
+
+    /// The agents of a cluster that may speak.
+    pub async fn agents(&self, cluster: &ClusterId) -> Result<Vec<AgentRow>, StoreError> {
+        let cluster = cluster.clone();
+        self.read(move |conn, path| agents::agents(conn, path, &cluster))
             .await
     }
 

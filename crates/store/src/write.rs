@@ -5,6 +5,7 @@ use std::path::Path;
 use model::{OperationId, Text, Time};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use crate::agents::AgentWrite;
 use crate::checksum::{self, Progress, moment, nanoseconds};
 use crate::error::{At, StoreError};
 use crate::read;
@@ -22,6 +23,7 @@ pub(crate) enum Write {
         end: Option<(Time, Text)>,
     },
     Audit(AuditRow),
+    Agent(AgentWrite),
 }
 
 impl Write {
@@ -30,7 +32,7 @@ impl Write {
         match self {
             Self::Begin { row, .. } => Some((&row.id, 1)),
             Self::Append { id, events, .. } => Some((id, events.len() as u64)),
-            Self::Audit(_) => None,
+            Self::Audit(_) | Self::Agent(_) => None,
         }
     }
 
@@ -50,6 +52,7 @@ impl Write {
                 end,
             } => append(conn, path, format, id, *expected, events, end.as_ref()),
             Self::Audit(row) => audit(conn, path, row),
+            Self::Agent(write) => write.apply(conn, path),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The crates from the ground up. A crate may use those of lower layers, and those before it in its own.
 pub(crate) const LAYERS: [&[&str]; 4] = [
     &["model", "host", "diagnosis", "operations", "phrases"],
-    &["kubernetes", "store", "engine"],
+    &["kubernetes", "store", "hosts", "engine"],
     &["api", "server", "cli"],
     &["testkit", "xtask"],
 ];

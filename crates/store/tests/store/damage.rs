@@ -177,7 +177,7 @@ async fn events_of_a_newer_program_are_refused() {
             Err(StoreError::Newer {
                 seq: 3,
                 found: 2,
-                known: 1,
+                known: 2,
                 ..
             }) => {}
             other => panic!("{other:?}"),
@@ -200,7 +200,7 @@ async fn a_record_of_a_newer_program_is_refused_and_left_alone() {
         match result {
             Err(StoreError::NewerDatabase {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             }) => {}
             other => panic!("{other:?}"),

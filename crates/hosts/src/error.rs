@@ -1,0 +1,151 @@
+use host::{Refusal, Rejected};
+use serde::{Deserialize, Serialize};
+
+/// Whether and how a host could be reached. What this says of the host is diagnosis' business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// It answered.
+    Answers,
+    /// The machine refused the connection: it lives, the service does not.
+    Refused,
+    /// Nothing came back in time.
+    Silent,
+    /// There is no way there: no route, an unknown name.
+    NoWay,
+    /// It answered and did not let us in.
+    Denied,
+    /// No agent of this host is connected.
+    NotConnected,
+}
+
+/// Why a host did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// No agent of this node is connected now.
+    #[error("no agent of {node} is connected")]
+    NotConnected {
+        /// The node.
+        node: String,
+    },
+    /// The connection ended before the answer.
+    #[error("the connection to {host} ended before the answer")]
+    Lost {
+        /// The host.
+        host: String,
+    },
+    /// No answer in time.
+    #[error("{host} did not answer within {seconds} s")]
+    Silent {
+        /// The host.
+        host: String,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The way there is closed.
+    #[error("{host} cannot be reached: {detail}")]
+    Unreachable {
+        /// The host.
+        host: String,
+        /// Which kind.
+        reach: Reach,
+        /// What was said.
+        detail: String,
+    },
+    /// The host's key is not the known one, or not known.
+    #[error("the host key of {host} is not known or has changed")]
+    HostKey {
+        /// The host.
+        host: String,
+        /// What `ssh` said.
+        detail: String,
+    },
+    /// The host answered something that is not in the protocol.
+    #[error("{host} answered something that cannot be understood: {detail}")]
+    Nonsense {
+        /// The host.
+        host: String,
+        /// What.
+        detail: String,
+    },
+    /// The host did not carry out an order.
+    #[error("{host} refused the order: {refusal:?}")]
+    Refused {
+        /// The host.
+        host: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The order began before and nobody saw its end; it was not repeated.
+    #[error("the order began on {host} before, and its end was not seen")]
+    Interrupted {
+        /// The host.
+        host: String,
+    },
+    /// The host could not do what was asked.
+    #[error("{host}: {detail}")]
+    Failed {
+        /// The host.
+        host: String,
+        /// What it said.
+        detail: String,
+    },
+    /// An argument that is not what it must be.
+    #[error(transparent)]
+    Argument(#[from] Rejected),
+    /// A program on this machine could not be started.
+    #[error("{program} cannot be started here")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The cloud's API said no.
+    #[error("the cloud refused {action}: {code}: {message}")]
+    Cloud {
+        /// What was asked.
+        action: &'static str,
+        /// Its code.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+}
+
+impl HostError {
+    /// Stable name of the error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotConnected { .. } => "agent_not_connected",
+            Self::Lost { .. } => "host_lost",
+            Self::Silent { .. } => "host_silent",
+            Self::Unreachable { .. } => "host_unreachable",
+            Self::HostKey { .. } => "host_key",
+            Self::Nonsense { .. } => "host_nonsense",
+            Self::Refused { .. } => "host_refused",
+            Self::Interrupted { .. } => "host_interrupted",
+            Self::Failed { .. } => "host_failed",
+            Self::Argument(_) => "argument_rejected",
+            Self::Program { .. } => "program_missing",
+            Self::Cloud { .. } => "cloud_refused",
+        }
+    }
+
+    /// What it says about the way to the host.
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::NotConnected { .. } => Reach::NotConnected,
+            Self::Silent { .. } | Self::Lost { .. } => Reach::Silent,
+            Self::Unreachable { reach, .. } => *reach,
+            Self::HostKey { .. } | Self::Cloud { .. } => Reach::Denied,
+            Self::Program { .. } | Self::Argument(_) => Reach::NoWay,
+            Self::Nonsense { .. }
+            | Self::Refused { .. }
+            | Self::Interrupted { .. }
+            | Self::Failed { .. } => Reach::Answers,
+        }
+    }
+}

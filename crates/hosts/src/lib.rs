@@ -1,0 +1,20 @@
+//! Ways to a host. Whatever the way, the same [`host::Reading`]s come back and the same [`host::Order`]s are carried out
+//! or refused; who uses a host does not need to know which it was.
+//!
+//! - [`Agents`]: the hosts' agents dial in, are known by their certificates, and answer.
+//! - [`Ssh`]: the system's `ssh`, with its configuration and host keys; what runs over there is constant text.
+//! - [`alibaba::CloudAssistant`]: the cloud's own agent, when there is neither.
+
+mod agents;
+pub mod alibaba;
+mod error;
+mod script;
+mod ssh;
+mod way;
+
+pub use agents::{
+    AgentLink, Agents, Authority, AuthorityError, Enrolled, ListenError, Listener, NewToken,
+};
+pub use error::{HostError, Reach};
+pub use ssh::{Ssh, SshOptions};
+pub use way::{Acted, Look, Piece, Pieces, Way, WayName};

@@ -177,7 +177,7 @@ async fn events_of_a_newer_program_are_refused() {
             Err(StoreError::Newer {
                 seq: 3,
                 found: 2,
-                known: 2,
+                known: 1,
                 ..
             }) => {}
             other => panic!("{other:?}"),

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::label::labels;
@@ -62,7 +63,7 @@ labels! {
 }
 
 /// A quote that a finding rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Where it is from.
     pub source: Source,
@@ -73,7 +74,7 @@ pub struct Evidence {
 }
 
 /// A remedy that would do harm or nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Harm {
     /// The remedy.
     pub action: Action,
@@ -82,7 +83,7 @@ pub struct Harm {
 }
 
 /// Whether the facts decide.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// They do.
@@ -95,7 +96,7 @@ pub enum Verdict {
 }
 
 /// A cause with evidence, confidence, the right remedy and the remedies that would do harm.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// The cause; for an undetermined finding the symptom.
     pub cause: Cause,
@@ -129,7 +130,7 @@ impl Finding {
 }
 
 /// All findings, the root first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// By rank: roots before consequences, decided before undetermined.
     pub findings: Vec<Finding>,

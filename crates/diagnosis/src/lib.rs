@@ -28,7 +28,7 @@ pub use cause::{Cause, Family};
 pub use engine::{Context, Origin};
 pub use finding::{Confidence, Evidence, Finding, Harm, Param, Report, Source, Verdict};
 pub use node::{
-    Heartbeat, NodeState, Summary, diagnose_node, diagnose_nodes, one_line, one_line_of,
+    Heartbeat, NodeState, Summary, diagnose_node, diagnose_nodes, one_line, one_line_of, stuck_pods,
 };
 pub use score::{Expected, Miss, Score, Tally, score};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{ConditionStatus, Kind, Node, Pod, Snapshot, Text, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Row;
@@ -73,11 +74,8 @@ fn diagnose(snapshot: &Snapshot, fleet: &Fleet, node: &Node, now: Time) -> Repor
             )
         });
     }
-    let stuck: Vec<_> = snapshot
-        .pods_on(&node.name)
-        .filter(|pod| is_stuck(pod, now))
-        .collect();
-    for pod in &stuck {
+    let stuck: Vec<_> = stuck_pods(snapshot, &node.name, now).collect();
+    for (pod, _) in &stuck {
         facts.add(Signal {
             confidence: Confidence::Medium,
             ..Signal::of(
@@ -105,13 +103,24 @@ fn diagnose(snapshot: &Snapshot, fleet: &Fleet, node: &Node, now: Time) -> Repor
     report
 }
 
-/// Kubelet has not ended the pod although its grace period is over. Finalizers with grace 0 are somebody else's: then
-/// kubelet is done.
-fn is_stuck(pod: &Pod, now: Time) -> bool {
-    pod.deletion.is_some_and(|deletion| {
-        let kubelet_done = deletion.grace_seconds == Some(0) && !pod.finalizers.is_empty();
-        now.duration_since(deletion.at).as_secs() >= STUCK_SECONDS && !kubelet_done
-    })
+/// Pods of a node that kubelet has not ended although their grace period is over, and for how many seconds it has been.
+pub fn stuck_pods<'a>(
+    snapshot: &'a Snapshot,
+    node: &str,
+    now: Time,
+) -> impl Iterator<Item = (&'a Pod, i64)> {
+    snapshot
+        .pods_on(node)
+        .filter_map(move |pod| Some((&**pod, overdue(pod, now)?)))
+}
+
+/// Seconds since the grace period of a stuck pod was over. Finalizers with grace 0 are somebody else's: then kubelet is
+/// done.
+fn overdue(pod: &Pod, now: Time) -> Option<i64> {
+    let deletion = pod.deletion?;
+    let kubelet_done = deletion.grace_seconds == Some(0) && !pod.finalizers.is_empty();
+    let seconds = now.duration_since(deletion.at).as_secs();
+    (seconds >= STUCK_SECONDS && !kubelet_done).then_some(seconds)
 }
 
 /// How many nodes are lost, and of how many: cluster and zones.
@@ -169,7 +178,7 @@ fn weigh_company(fleet: &Fleet, node: &Node, finding: &mut Finding) {
 }
 
 /// What the node's Lease in `kube-node-lease` tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "heartbeat", rename_all = "snake_case")]
 pub enum Heartbeat {
     /// Kubelet renews it.
@@ -234,7 +243,7 @@ labels! {
 }
 
 /// One line about a node: codes and parameters; the words are put elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// State.
     pub state: NodeState,

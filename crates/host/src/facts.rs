@@ -384,6 +384,9 @@ pub struct KubeletFacts {
     pub healthz: Option<String>,
     /// Whether it says it is healthy.
     pub healthy: Option<bool>,
+    /// Whether it refuses to start with swap on, as far as its configuration says; it does unless told otherwise.
+    #[serde(default)]
+    pub fail_swap_on: Option<bool>,
 }
 
 /// A certificate of kubelet; never its key.

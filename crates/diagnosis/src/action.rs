@@ -129,6 +129,17 @@ labels! {
         UpgradeKernel = "upgrade-kernel",
         /// Upgrade a package (systemd).
         UpgradeSystemd = "upgrade-systemd",
+
+        /// Cordon, drain what goes, then restart the runtime: its containers stop with it.
+        DrainRestartRuntime = "drain-restart-runtime",
+        /// Look for why the machine rebooted: the log of the boot before, pstore, cloud events.
+        FindRebootCause = "find-reboot-cause",
+        /// Kill the one shim that does not answer, by pid; its container starts anew.
+        KillStuckShim = "kill-stuck-shim",
+        /// Bring the server of a network mount back.
+        RestoreServer = "restore-server",
+        /// Unfreeze the file system somebody froze (`fsfreeze -u`).
+        UnfreezeFilesystem = "unfreeze-filesystem",
     }
 }
 
@@ -231,5 +242,7 @@ labels! {
         ClockFirst = "clock-first",
         /// Two restarts meet.
         RacesEvent = "races-event",
+        /// It begins with what hangs, and hangs too: a degraded node becomes NotReady.
+        StartBlocks = "start-blocks",
     }
 }

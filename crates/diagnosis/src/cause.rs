@@ -206,6 +206,31 @@ labels! {
         RuntimeOverlayCorrupt = "runtime-overlay-corrupt",
         /// The machine is too hot to go on.
         ThermalCritical = "thermal-critical",
+
+        /// A cgroup of a pod is frozen: what is in it neither runs nor ends.
+        CgroupFrozen = "cgroup-frozen",
+        /// The message bus itself does not answer.
+        DbusHung = "dbus-hung",
+        /// Writes to a file system do not come back: it is frozen, or its device has stopped.
+        DiskIoFrozen = "disk-io-frozen",
+        /// The machine has booted again.
+        HostRebooted = "host-rebooted",
+        /// The machine is going down.
+        HostShuttingDown = "host-shutting-down",
+        /// Symptom: neither kubelet nor the machine itself answers.
+        HostSilent = "host-silent",
+        /// Kubelet's client certificate expires within a week.
+        KubeletCertExpiring = "kubelet-cert-expiring",
+        /// Kubelet's process is there and does nothing.
+        KubeletFrozen = "kubelet-frozen",
+        /// Kubelet was stopped.
+        KubeletStopped = "kubelet-stopped",
+        /// There is no way out of the machine's own network.
+        NoDefaultRoute = "no-default-route",
+        /// PID 1 answers nobody.
+        Pid1Hung = "pid1-hung",
+        /// The shim of one container does not answer.
+        ShimHung = "shim-hung",
     }
 }
 

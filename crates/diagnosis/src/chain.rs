@@ -17,6 +17,7 @@ const CHAINS: &[(Cause, &[Cause])] = &[
             WorkqueueLockup,
             SystemOom,
             NodeUnreachable,
+            HostSilent,
         ],
     ),
     (
@@ -69,6 +70,22 @@ const CHAINS: &[(Cause, &[Cause])] = &[
         ],
     ),
     (NfsHung, RUNTIME_WAITS),
+    // What is frozen or dead waits for ever, and so does whoever asks it.
+    (
+        DiskIoFrozen,
+        &[
+            HungTask,
+            DiskIoSlow,
+            DiskIoSaturated,
+            KubeletFrozen,
+            KubeletCrashed,
+            RuntimeStartFailed,
+            Pid1Hung,
+        ],
+    ),
+    (DiskIoFrozen, RUNTIME_WAITS),
+    (NfsHung, &[KubeletFrozen, Pid1Hung]),
+    (HungTask, &[KubeletFrozen, Pid1Hung]),
     // Disks: device, then file system, then whoever uses it.
     (
         NvmeFailed,
@@ -121,6 +138,9 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     (DiskIoSaturated, &[DiskIoSlow, HungTask]),
     (DiskIoSaturated, RUNTIME_WAITS),
     (DiskIoSlow, &[PlegUnhealthy, CriDeadlineExceeded]),
+    (DiskIoError, &[DiskIoFrozen, KubeletCrashed]),
+    (NvmeFailed, &[DiskIoFrozen, KubeletCrashed]),
+    (NvmeTimeout, &[DiskIoFrozen]),
     // Kernel tables.
     (
         KmemCgroupLeak,
@@ -149,14 +169,37 @@ const CHAINS: &[(Cause, &[Cause])] = &[
         CpuStarved,
         &[SoftLockup, NodeFlapping, NodeUnreachable, RcuStall],
     ),
-    (SystemOom, &[MemoryPressure, NodeUnreachable, NodeFlapping]),
-    // systemd's bus.
+    (CpuStarved, &[KubeletFrozen, Pid1Hung, DbusHung, HungTask]),
+    (PidExhausted, &[KubeletFrozen, Pid1Hung]),
+    (
+        SystemOom,
+        &[
+            MemoryPressure,
+            NodeUnreachable,
+            NodeFlapping,
+            KubeletCrashed,
+            RuntimeDown,
+        ],
+    ),
+    (MemoryPressure, &[KubeletFrozen, Pid1Hung]),
+    // systemd and its bus.
+    (Pid1Hung, &[SystemdDbusHung, DbusHung, VolumeMountTimeout]),
+    (Pid1Hung, RUNTIME_WAITS),
+    (DbusHung, &[SystemdDbusHung, VolumeMountTimeout]),
+    (DbusHung, RUNTIME_WAITS),
     (SystemdDbusCookieOverflow, &[SystemdDbusHung]),
     (SystemdDbusCookieOverflow, RUNTIME_WAITS),
     (SystemdDbusHung, RUNTIME_WAITS),
     (SystemdDbusHung, &[VolumeMountTimeout]),
     (SystemdDbusCookieOverflow, &[VolumeMountTimeout]),
     // The runtime.
+    (CgroupFrozen, &[RuncInitDstate, ShimHung, HungTask]),
+    (CgroupFrozen, RUNTIME_WAITS),
+    (ShimHung, RUNTIME_SYMPTOMS),
+    (
+        ShimHung,
+        &[RuntimeHungDocker, RuntimeHungContainerd, RuntimeHungCrio],
+    ),
     (RuncInitDstate, RUNTIME_WAITS),
     (RuncHung, RUNTIME_SYMPTOMS),
     (
@@ -192,8 +235,26 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     (PodMemoryLimitTooSmall, &[RuncSetnsFailed, ContainerOom]),
     // Kubelet.
     (
+        KubeletStopped,
+        &[NodeUnreachable, NodeFlapping, PodStuckTerminating],
+    ),
+    (
+        KubeletFrozen,
+        &[NodeUnreachable, NodeFlapping, PodStuckTerminating],
+    ),
+    (
+        KubeletCrashed,
+        &[NodeUnreachable, NodeFlapping, PodStuckTerminating],
+    ),
+    (InotifyExhausted, &[NodeUnreachable]),
+    (
         ClockSkew,
-        &[KubeletCertExpired, KubeletUnauthorized, ClockUnsynced],
+        &[
+            KubeletCertExpired,
+            KubeletCertExpiring,
+            KubeletUnauthorized,
+            ClockUnsynced,
+        ],
     ),
     (
         KubeletCertExpired,
@@ -223,7 +284,8 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     ),
     // Network.
     (NicHardware, &[NicLinkDown, NicTxTimeout]),
-    (NicLinkDown, &[NicTxTimeout]),
+    (NicLinkDown, &[NicTxTimeout, NoDefaultRoute]),
+    (NoDefaultRoute, NETWORK_FAILS),
     (ConntrackFull, NETWORK_FAILS),
     (ArpTableOverflow, NETWORK_FAILS),
     (NicHardware, NETWORK_FAILS),
@@ -244,6 +306,20 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     (GpuXid79, GPU),
     (GpuNvlinkFatal, GPU),
     (NvswitchSxidFatal, GPU),
+    // The machine.
+    (
+        HostShuttingDown,
+        &[
+            NodeNotReady,
+            NodeUnreachable,
+            KubeletStopped,
+            KubeletCrashed,
+            RuntimeDown,
+            HostSilent,
+        ],
+    ),
+    (HostSilent, &[NodeUnreachable, PodStuckTerminating]),
+    (HostRebooted, &[NodeUnreachable, NodeFlapping]),
     // A symptom that is behind another.
     (NodeUnreachable, &[PodStuckTerminating]),
     (PlegUnhealthy, &[CriDeadlineExceeded, NodeFlapping]),
@@ -263,6 +339,8 @@ const RUNTIME_WAITS: &[Cause] = &[
     PodStuckTerminating,
     KubeletSyncloopStuck,
     NodeFlapping,
+    RuntimeDown,
+    NodeNotReady,
 ];
 
 /// What a runtime that does not answer brings about.
@@ -274,6 +352,8 @@ const RUNTIME_SYMPTOMS: &[Cause] = &[
     KubeletSyncloopStuck,
     NodeFlapping,
     VolumeTeardownFailed,
+    RuntimeDown,
+    NodeNotReady,
 ];
 
 /// What a failing device brings about.

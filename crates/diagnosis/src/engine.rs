@@ -1,10 +1,12 @@
 //! Facts to findings: drafts by cause, what several facts say together, which cause explains which, and the order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::{Facts, Seen};
 use crate::family::{about, infer};
-use crate::{Action, Cause, Confidence, Evidence, Finding, Harm, Param, Report, Verdict};
+use crate::{
+    Action, Cause, Confidence, Evidence, Finding, Harm, Param, Probe, Report, Source, Verdict, Why,
+};
 
 /// Who wrote a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,12 @@ pub(crate) struct Draft {
     pub(crate) remedy: Option<Action>,
     pub(crate) params: BTreeMap<Param, String>,
     pub(crate) undetermined: bool,
+    /// What decides, where it is not what is known to decide this cause.
+    pub(crate) probes: Option<&'static [Probe]>,
+    /// What would do harm as things stand, besides what is known to.
+    pub(crate) harm: Vec<(Action, Why)>,
+    /// Where it was seen.
+    pub(crate) sources: BTreeSet<Source>,
     line: usize,
 }
 
@@ -43,7 +51,7 @@ pub(crate) type Drafts = BTreeMap<Cause, Draft>;
 impl Draft {
     /// From what was seen.
     pub(crate) fn of(seen: &Seen) -> Self {
-        let mut params = BTreeMap::new();
+        let mut params = seen.params.clone();
         let mut by_count: Vec<_> = seen.subjects.iter().collect();
         by_count.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
         if let Some((subject, _)) = by_count.first() {
@@ -59,14 +67,28 @@ impl Draft {
             remedy: seen.remedy,
             params,
             undetermined: false,
+            probes: None,
+            harm: seen.harm.clone(),
+            sources: seen.sources.clone(),
             line: seen.line(),
         }
+    }
+
+    /// A root must be there: an undetermined one is not known to be, a first sign is no ground.
+    fn may_explain(&self) -> bool {
+        !self.undetermined && !self.is_faint()
+    }
+
+    /// A first sign by a look at the host alone: it explains nothing and stands behind what is surer.
+    fn is_faint(&self) -> bool {
+        self.confidence == Confidence::Low && self.sources.iter().any(|source| source.is_look())
     }
 
     /// Takes the evidence of more facts.
     pub(crate) fn support(&mut self, seen: &Seen) {
         self.evidence.extend(seen.evidence());
         self.count += seen.count;
+        self.sources.extend(&seen.sources);
         self.line = self.line.min(seen.line());
     }
 }
@@ -84,15 +106,25 @@ const QUOTES: usize = 6;
 
 /// From facts to the report.
 pub(crate) fn conclude(facts: &Facts, context: &Context) -> Report {
+    rank(&drafts(facts, context))
+}
+
+/// From facts to the findings in the making.
+pub(crate) fn drafts(facts: &Facts, context: &Context) -> Drafts {
     let mut drafts: Drafts = facts
         .causes()
         .map(|(cause, seen)| (cause, Draft::of(seen)))
         .collect();
     infer(facts, context, &mut drafts);
+    drafts
+}
+
+/// Which explains which, and the order.
+pub(crate) fn rank(drafts: &Drafts) -> Report {
     let present: Vec<Cause> = drafts.keys().copied().collect();
     let root = |cause: Cause| {
         crate::chain::explainers(cause)
-            .find(|root| present.contains(root) && !drafts[root].undetermined)
+            .find(|root| present.contains(root) && drafts[root].may_explain())
     };
     let mut ranked: Vec<(_, Finding)> = drafts
         .iter()
@@ -101,6 +133,7 @@ pub(crate) fn conclude(facts: &Facts, context: &Context) -> Report {
             let key = (
                 finding.explained_by.is_some(),
                 finding.remedy == Action::Nothing,
+                draft.is_faint(),
                 !finding.is_decided(),
                 std::cmp::Reverse((about(*cause).weight, finding.confidence)),
                 draft.line,
@@ -127,7 +160,7 @@ fn finish(cause: Cause, mut draft: Draft, explained_by: Option<Cause>) -> Findin
         family: about.family,
         verdict: if about.symptom || draft.undetermined {
             Verdict::Undetermined {
-                probes: about.probes.to_vec(),
+                probes: draft.probes.unwrap_or(about.probes).to_vec(),
             }
         } else {
             Verdict::Decided
@@ -142,15 +175,22 @@ fn finish(cause: Cause, mut draft: Draft, explained_by: Option<Cause>) -> Findin
             .filter(|action| *action != remedy)
             .collect(),
         remedy,
-        harmful: about
-            .harm
-            .iter()
-            .map(|(action, why)| Harm {
-                action: *action,
-                why: *why,
-            })
-            .collect(),
+        harmful: harmful(about.harm, &draft.harm),
         params: draft.params,
         explained_by,
     }
+}
+
+/// What is known to do harm, and what does as things stand; each action once.
+fn harmful(known: &[(Action, Why)], now: &[(Action, Why)]) -> Vec<Harm> {
+    let mut all: Vec<Harm> = Vec::new();
+    for (action, why) in now.iter().chain(known) {
+        if !all.iter().any(|harm| harm.action == *action) {
+            all.push(Harm {
+                action: *action,
+                why: *why,
+            });
+        }
+    }
+    all
 }

@@ -1,8 +1,8 @@
 //! What was seen, gathered by what it says, with a bounded number of quotes however long the text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Action, Cause, Confidence, Evidence, Source};
+use crate::{Action, Cause, Confidence, Evidence, Param, Source, Why};
 
 /// What a message says only in company of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,8 @@ pub(crate) struct Signal {
     pub(crate) remedy: Option<Action>,
     pub(crate) subject: String,
     pub(crate) number: f64,
+    pub(crate) params: BTreeMap<Param, String>,
+    pub(crate) harm: Vec<(Action, Why)>,
     pub(crate) source: Source,
     pub(crate) line: usize,
     pub(crate) quote: String,
@@ -84,6 +86,8 @@ impl Signal {
             remedy: None,
             subject: String::new(),
             number: 0.0,
+            params: BTreeMap::new(),
+            harm: Vec::new(),
             source,
             line: 0,
             quote,
@@ -110,6 +114,12 @@ pub(crate) struct Seen {
     pub(crate) confidence: Option<Confidence>,
     /// The remedy of the form seen first.
     pub(crate) remedy: Option<Action>,
+    /// More numbers and names, of whoever named them first.
+    pub(crate) params: BTreeMap<Param, String>,
+    /// What would do harm as things stand.
+    pub(crate) harm: Vec<(Action, Why)>,
+    /// Where it was seen.
+    pub(crate) sources: BTreeSet<Source>,
 }
 
 impl Seen {
@@ -120,6 +130,15 @@ impl Seen {
         self.count += 1;
         self.sum += signal.number;
         self.max = self.max.max(signal.number);
+        self.sources.insert(signal.source);
+        for (param, value) in &signal.params {
+            self.params.entry(*param).or_insert_with(|| value.clone());
+        }
+        for harm in &signal.harm {
+            if !self.harm.contains(harm) {
+                self.harm.push(*harm);
+            }
+        }
         if self.confidence < Some(signal.confidence) {
             self.confidence = Some(signal.confidence);
             self.remedy = signal.remedy;

@@ -33,6 +33,46 @@ labels! {
         Pods = "pods",
         /// A package version.
         Package = "package",
+        /// Whether and how the host could be asked.
+        Reach = "reach",
+        /// Files of `/proc`, `/sys` and `/etc` on the host.
+        Files = "files",
+        /// Its processes.
+        Processes = "processes",
+        /// What its processes hold open.
+        Descriptors = "descriptors",
+        /// Its mounts.
+        Mounts = "mounts",
+        /// A trial to make a file.
+        Write = "write",
+        /// Its disks' counters.
+        DiskActivity = "disk-activity",
+        /// systemd's units.
+        Units = "units",
+        /// Answers on the system bus.
+        Bus = "bus",
+        /// Docker.
+        Docker = "docker",
+        /// containerd.
+        Containerd = "containerd",
+        /// Kubelet's healthz.
+        Healthz = "healthz",
+        /// Kubelet's certificates.
+        Certificates = "certificates",
+        /// A connection to the API server.
+        ApiServer = "api-server",
+        /// The clock.
+        Clock = "clock",
+        /// Frozen cgroups.
+        Freezer = "freezer",
+        /// The kernel's log.
+        KernelLog = "kernel-log",
+        /// Kubelet's journal.
+        KubeletLog = "kubelet-log",
+        /// Docker's journal.
+        DockerLog = "docker-log",
+        /// containerd's journal.
+        ContainerdLog = "containerd-log",
     }
 }
 
@@ -59,6 +99,37 @@ labels! {
         Scope = "scope",
         /// Seconds since the last heartbeat.
         LeaseAge = "lease-age",
+        /// A path: mount point, directory, cgroup.
+        Path = "path",
+        /// The pod it concerns, as `namespace/name`, or its uid.
+        Pod = "pod",
+        /// A container's id.
+        Container = "container",
+        /// A process id.
+        Process = "process",
+    }
+}
+
+impl Source {
+    /// A log: it tells what was, not what is.
+    pub const fn is_log(self) -> bool {
+        matches!(
+            self,
+            Self::Text | Self::KernelLog | Self::KubeletLog | Self::DockerLog | Self::ContainerdLog
+        )
+    }
+
+    /// The API: what kubelet said last.
+    pub const fn is_api(self) -> bool {
+        matches!(
+            self,
+            Self::Condition | Self::Taint | Self::Lease | Self::Pods
+        )
+    }
+
+    /// A look at the host itself, at one moment.
+    pub const fn is_look(self) -> bool {
+        !self.is_log() && !self.is_api() && !matches!(self, Self::Package)
     }
 }
 

@@ -10,6 +10,7 @@ mod label;
 pub mod version;
 
 mod action;
+mod agree;
 mod cause;
 mod chain;
 mod condition;
@@ -18,7 +19,9 @@ mod facts;
 mod family;
 mod finding;
 mod line;
+mod look;
 mod node;
+mod picture;
 mod rule;
 mod score;
 mod table;
@@ -30,6 +33,7 @@ pub use finding::{Confidence, Evidence, Finding, Harm, Param, Report, Source, Ve
 pub use node::{
     Heartbeat, NodeState, Summary, diagnose_node, diagnose_nodes, one_line, one_line_of, stuck_pods,
 };
+pub use picture::{HostReach, Picture, diagnose, diagnose_host};
 pub use score::{Expected, Miss, Score, Tally, score};
 
 /// What a text (a log of kubelet, a runtime or the kernel, node conditions, command output) says is wrong.

@@ -42,65 +42,103 @@ pub fn diagnose_nodes(snapshot: &Snapshot, now: Time) -> BTreeMap<Text, Report> 
 }
 
 fn diagnose(snapshot: &Snapshot, fleet: &Fleet, node: &Node, now: Time) -> Report {
+    let view = View::of(snapshot, fleet, node, now);
     let mut facts = Facts::default();
-    for condition in &node.conditions {
-        let words = format!("{} {}", condition.reason, condition.message);
-        let row = Row {
-            kind: &condition.kind,
-            status: condition.status,
-            words: &words,
-        };
-        let quote = format!("{} {:?} {words}", condition.kind, condition.status);
-        row.read(Source::Condition, 0, &quote, &mut facts);
-    }
-    for taint in &node.taints {
-        // The cloud's node controller saw the machine powered off.
-        if &*taint.key == "node.cloudprovider.kubernetes.io/shutdown" {
-            facts.add(Signal::of(
-                Says::Shows(Cause::NodeUnreachable),
-                Source::Taint,
-                taint.key.to_string(),
-            ));
-        }
-    }
-    let heartbeat = heartbeat(snapshot, node, now);
-    if let Heartbeat::Stopped { seconds } = heartbeat {
-        facts.add(Signal {
-            confidence: Confidence::Medium,
-            ..Signal::of(
-                Says::Shows(Cause::NodeUnreachable),
-                Source::Lease,
-                format!("{} {seconds}s", node.name),
-            )
-        });
-    }
-    let stuck: Vec<_> = stuck_pods(snapshot, &node.name, now).collect();
-    for (pod, _) in &stuck {
-        facts.add(Signal {
-            confidence: Confidence::Medium,
-            ..Signal::of(
-                Says::Shows(Cause::PodStuckTerminating),
-                Source::Pods,
-                pod.key.to_string(),
-            )
-        });
-    }
+    view.read(&mut facts);
     let mut report = crate::engine::conclude(&facts, &Context::default());
-    for finding in &mut report.findings {
-        match finding.cause {
-            Cause::NodeUnreachable => {
-                if let Some(seconds) = heartbeat.seconds() {
-                    finding.params.insert(Param::LeaseAge, seconds.to_string());
-                }
-                weigh_company(fleet, node, finding);
-            }
-            Cause::PodStuckTerminating => {
-                finding.params.insert(Param::Pods, stuck.len().to_string());
-            }
-            _ => {}
+    view.complete(&mut report);
+    report
+}
+
+/// What the API tells about one node.
+pub(crate) struct View<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) heartbeat: Heartbeat,
+    /// Nodes that are lost together, of how many, when they are many.
+    pub(crate) company: Option<(usize, usize)>,
+    stuck: Vec<(&'a Pod, i64)>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn of(snapshot: &'a Snapshot, fleet: &Fleet, node: &'a Node, now: Time) -> Self {
+        Self {
+            node,
+            heartbeat: heartbeat(snapshot, node, now),
+            company: fleet.many(node),
+            stuck: stuck_pods(snapshot, &node.name, now).collect(),
         }
     }
-    report
+
+    /// Nothing is heard of kubelet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.node.ready() == ConditionStatus::Unknown
+            || matches!(self.heartbeat, Heartbeat::Stopped { .. })
+    }
+
+    /// Adds what it says to the facts.
+    pub(crate) fn read(&self, facts: &mut Facts) {
+        let Self { node, stuck, .. } = self;
+        for condition in &node.conditions {
+            let words = format!("{} {}", condition.reason, condition.message);
+            let row = Row {
+                kind: &condition.kind,
+                status: condition.status,
+                words: &words,
+            };
+            let quote = format!("{} {:?} {words}", condition.kind, condition.status);
+            row.read(Source::Condition, 0, &quote, facts);
+        }
+        for taint in &node.taints {
+            // The cloud's node controller saw the machine powered off.
+            if &*taint.key == "node.cloudprovider.kubernetes.io/shutdown" {
+                facts.add(Signal::of(
+                    Says::Shows(Cause::NodeUnreachable),
+                    Source::Taint,
+                    taint.key.to_string(),
+                ));
+            }
+        }
+        if let Heartbeat::Stopped { seconds } = self.heartbeat {
+            facts.add(Signal {
+                confidence: Confidence::Medium,
+                ..Signal::of(
+                    Says::Shows(Cause::NodeUnreachable),
+                    Source::Lease,
+                    format!("{} {seconds}s", node.name),
+                )
+            });
+        }
+        for (pod, _) in stuck {
+            facts.add(Signal {
+                confidence: Confidence::Medium,
+                ..Signal::of(
+                    Says::Shows(Cause::PodStuckTerminating),
+                    Source::Pods,
+                    pod.key.to_string(),
+                )
+            });
+        }
+    }
+
+    /// Adds what needs more than one fact to a finished report.
+    pub(crate) fn complete(&self, report: &mut Report) {
+        for finding in &mut report.findings {
+            match finding.cause {
+                Cause::NodeUnreachable => {
+                    if let Some(seconds) = self.heartbeat.seconds() {
+                        finding.params.insert(Param::LeaseAge, seconds.to_string());
+                    }
+                    weigh_company(self.company, finding);
+                }
+                Cause::PodStuckTerminating => {
+                    finding
+                        .params
+                        .insert(Param::Pods, self.stuck.len().to_string());
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Pods of a node that kubelet has not ended although their grace period is over, and for how many seconds it has been.
@@ -125,13 +163,13 @@ fn overdue(pod: &Pod, now: Time) -> Option<i64> {
 
 /// How many nodes are lost, and of how many: cluster and zones.
 #[derive(Debug, Default)]
-struct Fleet {
+pub(crate) struct Fleet {
     cluster: (usize, usize),
     zones: BTreeMap<String, (usize, usize)>,
 }
 
 impl Fleet {
-    fn of(snapshot: &Snapshot, now: Time) -> Self {
+    pub(crate) fn of(snapshot: &Snapshot, now: Time) -> Self {
         let mut fleet = Self::default();
         for node in snapshot.nodes.iter() {
             let lost = node.ready() == ConditionStatus::Unknown
@@ -159,8 +197,8 @@ impl Fleet {
 }
 
 /// Many nodes lost at once have one cause elsewhere: control plane, load balancer, network (`failures.md` §2 B19).
-fn weigh_company(fleet: &Fleet, node: &Node, finding: &mut Finding) {
-    let Some((lost, all)) = fleet.many(node) else {
+fn weigh_company(company: Option<(usize, usize)>, finding: &mut Finding) {
+    let Some((lost, all)) = company else {
         return;
     };
     finding.params.insert(Param::Affected, lost.to_string());

@@ -263,14 +263,12 @@ impl Rules {
             };
             fired.push(at);
             facts.add(Signal {
-                says: rule.says,
                 confidence: rule.confidence,
                 remedy: rule.remedy,
                 subject: extract.subject,
                 number: extract.number,
-                source,
                 line: record.number,
-                quote: cut(record.raw.trim(), 400).to_owned(),
+                ..Signal::of(rule.says, source, cut(record.raw.trim(), 400).to_owned())
             });
         }
         fired

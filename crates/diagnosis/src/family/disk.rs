@@ -374,6 +374,15 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
         Cause::RaidFailed => know(F, 7, DrainReplace)
             .next(&[ReplaceHardware])
             .harm(BROKEN),
+        // The node stays Ready while nothing can be written; kubelet and runtimes write when they start and when they stop.
+        Cause::DiskIoFrozen => know(F, 8, DrainReboot)
+            .next(&[ForceReboot, DrainReplace])
+            .probes(&[Probe::BlockedTasks, Probe::DiskLatency, Probe::DeviceScope])
+            .harm(&[
+                (RestartRuntime, Why::StopBlocks),
+                (RestartKubelet, Why::StartBlocks),
+                (FreeDisk, Why::NotTheCause),
+            ]),
         Cause::DiskIoSlow | Cause::DiskIoSaturated => {
             know(F, 4, FindIoHog).probes(&[Probe::DiskLatency]).harm(&[
                 (RestartKubelet, Why::AddsLoad),

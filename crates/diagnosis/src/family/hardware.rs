@@ -132,6 +132,23 @@ pub(super) fn about(cause: Cause) -> Know {
         Cause::NvswitchSxidNonfatal => {
             know(F, 1, WatchThreshold).harm(&[(DrainReboot, Why::NotTheCause)])
         }
+        // Frozen, powered off or cut off: only the power side tells, and pods may still run until it does.
+        Cause::HostSilent => know(F, 6, CheckHostAlive)
+            .symptom(&[Probe::HostAlive, Probe::ApiserverPath])
+            .next(&[ForceReboot])
+            .harm(&[
+                (ForceDeletePods, Why::NotFenced),
+                (RestartKubelet, Why::NotTheCause),
+            ]),
+        Cause::HostRebooted => know(F, 3, FindRebootCause)
+            .probes(&[Probe::KernelLog, Probe::HostAlive])
+            .harm(&[(DrainReboot, Why::LosesEvidence)]),
+        // It comes back by itself, or becomes silent.
+        Cause::HostShuttingDown => know(F, 4, WatchThreshold).harm(&[
+            (ForceReboot, Why::RacesEvent),
+            (DrainReboot, Why::RacesEvent),
+            (RestartKubelet, Why::NotTheCause),
+        ]),
         // §2 74: never race it with a reboot of our own.
         _ => know(F, 6, DrainBeforeEvent)
             .probes(&[Probe::HostAlive])

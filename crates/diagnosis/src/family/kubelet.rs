@@ -37,6 +37,12 @@ pub(super) const RULES: &[Rule] = &[
         node.kubernetes.io/unreachable"],
     )
     .but("tolerations|op=exists|:noexecute for"),
+    // kubelet's graceful shutdown (nodeshutdown_manager_linux.go).
+    shows(
+        Cause::HostShuttingDown,
+        &["node is shutting down|shutdown manager detected new shutdown event"],
+    )
+    .but("pod was rejected"),
     // Go http2 kept a dead connection (#87615, #92164). conn.go:254 of streaming says the same and means nothing.
     shows(
         Cause::KubeletApiserverConnStale,
@@ -295,6 +301,29 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
             .next(&[RestartKubelet])
             .probes(&[Probe::Clock, Probe::CertificateDates])
             .harm(RESTART_LOOPS),
+        // kube-prometheus warns seven days before.
+        Cause::KubeletCertExpiring => know(F, 1, RenewCert)
+            .probes(&[Probe::Clock, Probe::CertificateDates])
+            .harm(&[(RestartKubelet, Why::NotTheCause)]),
+        Cause::KubeletStopped => know(F, 6, RestartKubelet)
+            .next(&[ReadKubeletLog])
+            .probes(&[Probe::KubeletLog])
+            .harm(&[
+                (RestartRuntime, Why::NotTheCause),
+                (DrainReboot, Why::NotTheCause),
+                (ForceDeletePods, Why::NotFenced),
+            ]),
+        Cause::KubeletFrozen => know(F, 6, RestartKubelet)
+            .next(&[ReadKubeletLog, DrainReboot])
+            .probes(&[
+                Probe::KubeletGoroutines,
+                Probe::DeadMounts,
+                Probe::BlockedTasks,
+            ])
+            .harm(&[
+                (RestartRuntime, Why::NotTheCause),
+                (ForceDeletePods, Why::NotFenced),
+            ]),
         Cause::KubeletUnauthorized => know(F, 5, RenewCert)
             .next(&[RestartKubelet])
             .probes(&[Probe::Clock, Probe::CertificateDates])

@@ -237,6 +237,13 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
         Cause::NicTxTimeout | Cause::NicLinkDown => know(F, 6, CheckNic)
             .next(&[DrainReplace])
             .harm(&[(RestartKubelet, Why::NotTheCause)]),
+        Cause::NoDefaultRoute => know(F, 6, CheckNetwork)
+            .next(&[CheckNic])
+            .probes(&[Probe::ApiserverPath])
+            .harm(&[
+                (RestartKubelet, Why::NotTheCause),
+                (DrainReboot, Why::LosesEvidence),
+            ]),
         Cause::NicHardware => know(F, 6, ReplaceHardware)
             .next(&[CheckNic, DrainReplace])
             .harm(&[

@@ -409,6 +409,23 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
                 (KillStuckRunc, Why::Unkillable),
                 (RestartRuntime, Why::StopBlocks),
             ]),
+        // A frozen cgroup keeps even SIGKILL waiting (v1); thawed, everything in it goes on (runc#4481).
+        Cause::CgroupFrozen => know(F, 7, ThawCgroup)
+            .next(&[DrainReboot])
+            .probes(&[Probe::BlockedTasks])
+            .harm(&[
+                (KillStuckRunc, Why::Unkillable),
+                (RestartRuntime, Why::StopBlocks),
+            ]),
+        // §2 A6: after runc the shim; a restarted daemon only asks the same shim again.
+        Cause::ShimHung => know(F, 7, KillStuckShim)
+            .next(&[DrainReboot])
+            .probes(&[Probe::InspectEach, Probe::OldRunc])
+            .harm(&[
+                (RestartRuntime, Why::ComesBack),
+                (KillAllRunc, Why::HitsHealthy),
+                (RestartKubelet, Why::NotTheCause),
+            ]),
         Cause::RuntimeDown => know(F, 6, RestartRuntime)
             .next(&[ReadRuntimeLog])
             .probes(&[Probe::RuntimeLog, Probe::DiskSpace])

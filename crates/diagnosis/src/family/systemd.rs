@@ -109,6 +109,23 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
             .next(&[KillStuckRunc, DrainReboot])
             .probes(&[Probe::SystemdBus, Probe::SystemdVersion, Probe::OldRunc])
             .harm(&HARM[..3]),
+        // It answers neither on the bus nor on its own socket: no `systemctl` gets through, so nothing can be restarted.
+        Cause::Pid1Hung => know(Family::Systemd, 8, DrainReboot)
+            .next(&[ForceReboot])
+            .probes(&[Probe::BlockedTasks, Probe::CpuLoad])
+            .harm(&[
+                (SystemdReexec, Why::NotTheCause),
+                (RestartRuntime, Why::StopBlocks),
+                (RestartKubelet, Why::StopBlocks),
+            ]),
+        // Everything that holds a connection loses it with a restarted bus; only a reboot is safe.
+        Cause::DbusHung => know(Family::Systemd, 5, DrainReboot)
+            .probes(&[Probe::SystemdBus])
+            .harm(&[
+                (SystemdReexec, Why::NotTheCause),
+                (RestartRuntime, Why::BlocksAgain),
+                (RestartKubelet, Why::NotTheCause),
+            ]),
         _ => return None,
     })
 }
@@ -133,6 +150,7 @@ pub(super) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
         if let Some(hung) = hung {
             draft.count += hung.count;
             draft.evidence.extend(hung.evidence);
+            draft.sources.extend(hung.sources);
         }
     }
     for (cause, draft) in drafts.iter_mut() {
@@ -154,7 +172,8 @@ pub(super) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
             Some(SystemdGate::Affected { fixed_in }) => {
                 draft.params.insert(Param::FixedIn, fixed_in.to_owned());
             }
-            Some(SystemdGate::Fixed) => {
+            // A look at the bus shows the state itself; lines may tell of a busy moment.
+            Some(SystemdGate::Fixed) if !draft.sources.contains(&Source::Bus) => {
                 draft.undetermined = true;
                 draft.remedy = Some(ProbeRuntime);
                 draft.confidence = Confidence::Medium;

@@ -1,0 +1,62 @@
+//! Memory (`failures.md` §2 E, D 44 and 50).
+
+use super::{Fine, Look, Out, quote, say};
+use crate::Cause::*;
+use crate::{Confidence, Source};
+
+/// Kubelet's default hard eviction threshold `memory.available<100Mi`, in KiB.
+const EVICTION: u64 = 100 * 1024;
+
+/// node_exporter's mixin warns above 90 % in use; half of what is left is pressure.
+const SHORT_PERCENT: u64 = 5;
+
+/// More than this is available: what a log tells of shortage is over.
+const PLENTY_PERCENT: u64 = 20;
+
+/// All tasks waited for memory, percent of ten seconds: a machine that does little else.
+const STALLED: f64 = 20.0;
+
+/// Memory cgroups end at 65,535 (`MEM_CGROUP_ID_MAX`); dead ones count.
+const CGROUPS: u64 = 60_000;
+
+pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
+    let memory = &look.facts.memory;
+    let stall = look.facts.pressure.memory.map(|stall| stall.full);
+    if let Some(full) = stall.filter(|full| *full >= STALLED) {
+        let quote = format!("/proc/pressure/memory: full avg10={full:.0}");
+        let sure = if full >= 2.0 * STALLED {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        };
+        out.say(say(MemoryPressure, Source::Files, quote).sure(sure));
+    }
+    if let (Some(available), Some(total)) = (memory.available, memory.total) {
+        let quote = format!(
+            "memory: {} of {} available",
+            quote::bytes(available * 1024),
+            quote::bytes(total * 1024)
+        );
+        if available < EVICTION && total > 4 * EVICTION {
+            out.say(say(MemoryPressure, Source::Files, quote));
+        } else if available * 100 < total * SHORT_PERCENT {
+            out.say(say(MemoryPressure, Source::Files, quote).medium());
+        } else if available * 100 >= total * PLENTY_PERCENT
+            && stall.is_none_or(|full| full < STALLED / 4.0)
+        {
+            out.fine(Fine::Past, &[MemoryPressure, SystemOom]);
+        }
+    }
+    if let Some(cgroups) = memory.cgroups.filter(|cgroups| *cgroups >= CGROUPS) {
+        let quote = format!("/proc/cgroups: memory {cgroups} of 65535");
+        out.say(say(KmemCgroupLeak, Source::Files, quote).medium());
+    }
+    match memory.free_blocks_order3 {
+        Some(0) => {
+            let quote = "/proc/buddyinfo: no free block of order 3 or more".to_owned();
+            out.say(say(MemoryFragmentation, Source::Files, quote).low());
+        }
+        Some(1000..) => out.fine(Fine::Past, &[MemoryFragmentation, XfsAllocDeadlock]),
+        _ => {}
+    }
+}

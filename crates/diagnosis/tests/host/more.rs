@@ -1,0 +1,436 @@
+//! What outranks what, who reaches whom, and what holds for any subset of facts.
+
+use diagnosis::{
+    Action, Cause, Confidence, Heartbeat, HostReach, NodeState, Param, Picture, Report, Source,
+    diagnose, one_line_of,
+};
+use host::{BootId, HostFacts, Journal, MountState, RuntimeName};
+use serde_json::Value;
+
+use crate::faults;
+use crate::hosts::{Api, OTHER_BOOT, cluster, containerd_host, docker_host, log, mount, now, old};
+use crate::{by_both, by_host, eras, said};
+
+fn finding(report: &Report, cause: Cause) -> Option<&diagnosis::Finding> {
+    report.findings.iter().find(|one| one.cause == cause)
+}
+
+#[test]
+fn a_state_seen_now_outranks_an_old_line() {
+    let lines: &[(Journal, &str, Cause)] = &[
+        (
+            Journal::Docker,
+            "dockerd[8]: write /var/lib/docker/x: no space left on device",
+            Cause::DiskFull,
+        ),
+        (
+            Journal::Kernel,
+            "kernel: nf_conntrack: table full, dropping packet",
+            Cause::ConntrackFull,
+        ),
+        (
+            Journal::Kubelet,
+            "kubelet[8]: fork/exec /usr/bin/nice: resource temporarily unavailable",
+            Cause::PidExhausted,
+        ),
+        (
+            Journal::Kubelet,
+            "kubelet[8]: E0101 00:00:00.000000       8 kubelet.go:1] skipping pod synchronization - [PLEG is not healthy: pleg was last seen active 3m5s ago; threshold is 3m0s]",
+            Cause::PlegUnhealthy,
+        ),
+        (
+            Journal::Docker,
+            "dockerd[8]: Handler for GET /containers/json returned error: write unix /var/run/docker.sock->@: write: broken pipe",
+            Cause::RuntimeHungDocker,
+        ),
+        (
+            Journal::Kernel,
+            "kernel: nfs: server 10.0.0.9 not responding, still trying",
+            Cause::NfsHung,
+        ),
+        (
+            Journal::Kernel,
+            "kernel: INFO: task dockerd:803 blocked for more than 120 seconds.",
+            Cause::HungTask,
+        ),
+        (
+            Journal::Kubelet,
+            "kubelet[8]: E0101 00:00:00.000000       8 run.go:74] \"command failed\" err=\"failed to run Kubelet: running with swap on is not supported, please disable swap!\"",
+            Cause::KubeletSwapOn,
+        ),
+        (
+            Journal::Kubelet,
+            "kubelet[8]: E0101 00:00:00.000000       8 kubelet_node_status.go:1] Error updating node status, will retry: Patch https://10.0.0.1:6443/api/v1/nodes/n1: dial tcp 10.0.0.1:6443: connect: connection refused",
+            Cause::KubeletApiserverUnreachable,
+        ),
+        (
+            Journal::Kernel,
+            "kernel: systemd[1]: Failed to propagate agent release message: Operation not supported",
+            Cause::SystemdDbusCookieOverflow,
+        ),
+        (
+            Journal::Kernel,
+            "kernel: Out of memory: Killed process 77 (java) total-vm:1kB",
+            Cause::SystemOom,
+        ),
+    ];
+    for (journal, line, cause) in lines {
+        for mut facts in [containerd_host(), docker_host()] {
+            facts.logs.push(log(*journal, line));
+            for report in [by_host(&facts), by_both(&facts, Api::Ready)] {
+                for one in &report.findings {
+                    assert_eq!(one.confidence, Confidence::Low, "{line}: {}", one.cause);
+                    assert!(!one.is_decided(), "{line}: {}", one.cause);
+                    assert_eq!(one.remedy, Action::WatchThreshold, "{line}: {}", one.cause);
+                }
+            }
+            // Without the facts that speak against it the line counts.
+            let alone = HostFacts {
+                logs: facts.logs.clone(),
+                ..HostFacts::default()
+            };
+            let report = by_host(&alone);
+            let one = finding(&report, *cause);
+            assert!(
+                one.is_some_and(|one| one.confidence > Confidence::Low),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_line_of_trouble_that_is_there_is_evidence_with_its_own_source() {
+    let mut facts = docker_host();
+    let MountState::Answers { space, .. } = &mut facts.mounts[0].state else {
+        panic!()
+    };
+    space.used = space.limit;
+    facts.logs.push(log(
+        Journal::Docker,
+        "x\ndockerd[8]: write /var/lib/docker/x: no space left on device",
+    ));
+    let report = by_host(&facts);
+    let top = report.top().unwrap();
+    assert_eq!(top.cause, Cause::DiskFull);
+    let from = |source| top.evidence.iter().find(|one| one.source == source);
+    assert_eq!(
+        from(Source::Mounts).unwrap().quote,
+        "/: 100 % of 40.0 GiB used, 0 B free"
+    );
+    assert_eq!(from(Source::DockerLog).unwrap().line, 2);
+    assert_eq!(top.evidence[0].source, Source::Mounts);
+}
+
+#[test]
+fn what_kubelet_said_last_is_doubted_when_the_host_is_fine() {
+    for (name, facts) in eras(faults::Era::Both) {
+        for message in [
+            "container runtime is down",
+            "PLEG is not healthy: pleg was last seen active 4m17s ago; threshold is 3m0s",
+        ] {
+            let report = by_both(&facts, Api::NotReady(message));
+            let top = report.top().unwrap();
+            assert!(!top.is_decided(), "{name}: {message}");
+            assert_eq!(top.remedy, Action::ReadKubeletLog, "{name}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_silent_kubelet_on_a_host_that_answers_is_not_a_silent_host() {
+    let snapshot = cluster(Api::Silent(252));
+    let by = |reach, host| {
+        let picture = Picture {
+            api: Some((&snapshot, "n1")),
+            reach: Some(reach),
+            host,
+            ..Picture::default()
+        };
+        diagnose(&picture, now())
+    };
+    let first = |report: &Report| report.top().map(|top| (top.cause, top.remedy));
+    for reach in [HostReach::TimedOut, HostReach::Unreachable] {
+        let report = by(reach, None);
+        assert_eq!(
+            first(&report),
+            Some((Cause::HostSilent, Action::CheckHostAlive))
+        );
+        let unreachable = finding(&report, Cause::NodeUnreachable).unwrap();
+        assert_eq!(unreachable.explained_by, Some(Cause::HostSilent));
+    }
+    for reach in [HostReach::Answers, HostReach::Refused, HostReach::Denied] {
+        assert_eq!(
+            first(&by(reach, None)),
+            Some((Cause::NodeUnreachable, Action::ReadKubeletLog)),
+            "{reach}"
+        );
+    }
+    assert_eq!(
+        first(&by(HostReach::NotAsked, None)),
+        Some((Cause::NodeUnreachable, Action::CheckHostAlive))
+    );
+    // Kubelet reports: only our way to the host is broken.
+    let ready = cluster(Api::Ready);
+    let picture = Picture {
+        api: Some((&ready, "n1")),
+        reach: Some(HostReach::TimedOut),
+        ..Picture::default()
+    };
+    assert!(diagnose(&picture, now()).is_silent());
+}
+
+#[test]
+fn another_boot_is_a_reboot() {
+    let mut facts = containerd_host();
+    let report = by_both(&facts, Api::Ready);
+    assert!(report.is_silent());
+    facts.boot = Some(BootId::new(OTHER_BOOT).unwrap());
+    let report = by_both(&facts, Api::Ready);
+    assert_eq!(
+        said(&report),
+        Some((Cause::HostRebooted, Action::FindRebootCause, true))
+    );
+    let snapshot = cluster(Api::Ready);
+    let picture = Picture {
+        api: Some((&snapshot, "n1")),
+        boot_before: Some(OTHER_BOOT),
+        ..Picture::default()
+    };
+    assert_eq!(
+        said(&diagnose(&picture, now())).unwrap().0,
+        Cause::HostRebooted
+    );
+}
+
+#[test]
+fn a_dead_mount_names_its_server_and_pod_and_goes_first() {
+    let mut facts = containerd_host();
+    facts.mounts.last_mut().unwrap().state = MountState::Hangs;
+    let kubelet = facts.units.get_mut("kubelet").unwrap();
+    (kubelet.active, kubelet.sub) = ("inactive".into(), "dead".into());
+    let report = by_both(&facts, Api::Silent(100));
+    let top = report.top().unwrap();
+    assert_eq!(top.cause, Cause::NfsHung);
+    assert_eq!(top.params[&Param::Subject], "10.0.0.9:/export");
+    assert_eq!(top.params[&Param::Pod], "u-1");
+    // Started on a dead mount kubelet hangs.
+    let stopped = finding(&report, Cause::KubeletStopped).unwrap();
+    assert_eq!(stopped.remedy, Action::UnmountNfs);
+    assert_eq!(stopped.next[0], Action::RestartKubelet);
+}
+
+#[test]
+fn volumes_of_pods_and_images_are_not_the_hosts() {
+    let mut facts = containerd_host();
+    for (path, kind) in [
+        (
+            "/var/lib/kubelet/pods/u-2/volumes/kubernetes.io~csi/pv/mount",
+            "ext4",
+        ),
+        (
+            "/var/lib/kubelet/plugins/kubernetes.io/csi/x/globalmount",
+            "xfs",
+        ),
+        ("/snap/core/1", "squashfs"),
+        ("/boot", "ext4"),
+    ] {
+        facts.mounts.push(mount(path, kind, "/dev/x", 100));
+    }
+    assert!(by_host(&facts).is_silent());
+}
+
+#[test]
+fn what_waits_as_it_should_is_no_trouble() {
+    let mut facts = docker_host();
+    // Created, not started: runc init waits for its start.
+    facts
+        .old_processes
+        .push(old(50, "runc:[2:INIT]", 86_400, 'S', Some('a')));
+    facts.old_processes.push(old(51, "runc", 1, 'D', Some('b')));
+    // Docker left on a containerd host, containerd's binary without a unit.
+    facts.interfaces.push(host::Interface {
+        name: "docker0".into(),
+        state: "down".into(),
+    });
+    assert!(by_host(&facts).is_silent());
+    let mut leftover = containerd_host();
+    let mut docker = leftover.runtimes[0].clone();
+    docker.name = RuntimeName::Docker;
+    (docker.socket, docker.answers) = (Some(false), None);
+    leftover.runtimes.push(docker);
+    let mut unit = leftover.units["containerd"].clone();
+    (unit.active, unit.sub, unit.enabled) = ("inactive".into(), "dead".into(), "disabled".into());
+    (unit.pid, unit.process_state) = (None, None);
+    leftover.units.insert("docker".into(), unit);
+    assert!(by_host(&leftover).is_silent());
+    // Swap under a kubelet that runs.
+    leftover.memory.swaps.push("/swapfile".into());
+    assert!(by_host(&leftover).is_silent());
+}
+
+#[test]
+fn one_line_tells_cause_quote_and_heartbeat() {
+    let mut facts = docker_host();
+    let docker = facts.runtimes.last_mut().unwrap();
+    (docker.answers, docker.millis, docker.lists) = (Some(false), None, None);
+    docker.containers.clear();
+    let api = Api::NotReady("container runtime is down");
+    let report = by_both(&facts, api);
+    let line = one_line_of(&cluster(api), "n1", now(), &report);
+    assert_eq!(line.state, NodeState::NotReady);
+    assert_eq!(line.seconds, Some(252));
+    assert_eq!(line.cause, Some(Cause::RuntimeHungDocker));
+    assert!(line.decided);
+    assert_eq!(
+        line.quote.as_deref(),
+        Some("docker ping: no answer in time")
+    );
+    assert_eq!(line.heartbeat, Heartbeat::Renewing { seconds: 4 });
+}
+
+/// xorshift64*: the same numbers every time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn one_in(&mut self, of: u64) -> bool {
+        self.next().is_multiple_of(of)
+    }
+}
+
+/// A host's facts, and where something may be missing.
+struct Known {
+    value: Value,
+    optional: Vec<String>,
+}
+
+impl Known {
+    fn of(facts: &HostFacts) -> Self {
+        let value = serde_json::to_value(facts).unwrap();
+        let mut paths = Vec::new();
+        collect(&value, String::new(), &mut paths);
+        let may_be_null = |path: &String| {
+            let mut less = value.clone();
+            *less.pointer_mut(path).unwrap() = Value::Null;
+            serde_json::from_value::<HostFacts>(less).is_ok()
+        };
+        let optional = paths.into_iter().filter(may_be_null).collect();
+        Self { value, optional }
+    }
+
+    /// The same host with less known: one in `of` facts is gone.
+    fn less(&self, random: &mut Random, of: u64) -> HostFacts {
+        let mut value = self.value.clone();
+        for path in &self.optional {
+            if random.one_in(of)
+                && let Some(place) = value.pointer_mut(path)
+            {
+                *place = Value::Null;
+            }
+        }
+        thin(&mut value, random, of);
+        serde_json::from_value(value).unwrap()
+    }
+}
+
+/// Takes items of lists away, and whole lists.
+fn thin(value: &mut Value, random: &mut Random, of: u64) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields.iter_mut() {
+                if let ("units" | "packages", Value::Object(named)) = (name.as_str(), &mut *field) {
+                    named.retain(|_, _| !random.one_in(of));
+                }
+                thin(field, random, of);
+            }
+        }
+        // The three averages of the load stay together.
+        Value::Array(items) if !items.iter().all(Value::is_number) => {
+            if random.one_in(of) {
+                items.clear();
+            }
+            items.retain(|_| !random.one_in(of));
+            items.iter_mut().for_each(|item| thin(item, random, of));
+        }
+        _ => {}
+    }
+}
+
+fn collect(value: &Value, at: String, paths: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                collect(
+                    field,
+                    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
+                    paths,
+                );
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, format!("{at}/{index}"), paths);
+            }
+        }
+        _ => {}
+    }
+    if !at.is_empty() && !value.is_null() {
+        paths.push(at);
+    }
+}
+
+#[test]
+fn less_known_is_never_another_certainty() {
+    let mut random = Random(0x5EED_0F0D);
+    let mut wrong = std::collections::BTreeSet::new();
+    for fault in faults::all() {
+        for (era, mut facts) in eras(fault.era) {
+            (fault.host)(&mut facts);
+            let full = by_both(&facts, fault.api);
+            let known = Known::of(&facts);
+            for round in 0..24 {
+                let less = known.less(&mut random, [3, 6, 12][round % 3]);
+                let alone = by_host(&less);
+                crate::assert_harmless(&alone, fault.name);
+                let report = by_both(&less, fault.api);
+                crate::assert_harmless(&report, fault.name);
+                let Some(top) = report.top() else { continue };
+                let sure = top.is_decided() && top.confidence == Confidence::High;
+                // Without its version the overflow is what it is: a bus that hangs.
+                let known = full.findings.iter().any(|one| {
+                    one.cause == top.cause
+                        || (one.cause, top.cause)
+                            == (Cause::SystemdDbusCookieOverflow, Cause::SystemdDbusHung)
+                });
+                if sure && !known {
+                    wrong.insert(format!("{} ({era}): {}", fault.name, top.cause));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn healthy_hosts_stay_silent_however_little_is_known() {
+    let mut random = Random(0xC0FF_EE01);
+    for (era, facts) in eras(faults::Era::Both) {
+        let known = Known::of(&facts);
+        for round in 0..150 {
+            let less = known.less(&mut random, [2, 4, 9][round % 3]);
+            let report = by_both(&less, Api::Ready);
+            assert!(
+                report.is_silent(),
+                "{era}: {:#?}\n{less:#?}",
+                report.findings
+            );
+        }
+    }
+}

@@ -44,6 +44,7 @@ fn node(name: &str, conditions: Vec<Condition>) -> Node {
         conditions,
         boot_id: "b".into(),
         kubelet_version: "v1.20.4".into(),
+        address: None,
         provider_id: None,
         volumes_in_use: Vec::new(),
     }

@@ -10,6 +10,7 @@ pub mod alibaba;
 mod error;
 mod script;
 mod ssh;
+mod step;
 mod way;
 
 pub use agents::{
@@ -17,4 +18,5 @@ pub use agents::{
 };
 pub use error::{HostError, Reach};
 pub use ssh::{Ssh, SshOptions};
+pub use step::{Step, StepAsked, StepError, look_for_step, runtime_unit, take};
 pub use way::{Acted, Look, Piece, Pieces, Way, WayName};

@@ -88,6 +88,8 @@ pub struct Node {
     pub boot_id: Text,
     /// Version of kubelet.
     pub kubelet_version: Text,
+    /// Internal address, as kubelet reports it.
+    pub address: Option<Text>,
     /// Cloud id of the machine.
     pub provider_id: Option<Text>,
     /// Volumes kubelet says are in use.

@@ -38,6 +38,7 @@ fn node(name: &Text) -> Node {
         }],
         boot_id: "".into(),
         kubelet_version: "".into(),
+        address: None,
         provider_id: None,
         volumes_in_use: Vec::new(),
     }

@@ -361,6 +361,7 @@ pub(crate) fn cluster(api: Api) -> Snapshot {
         conditions,
         boot_id: BOOT.into(),
         kubelet_version: "v1.20.4".into(),
+        address: None,
         provider_id: None,
         volumes_in_use: Vec::new(),
     };

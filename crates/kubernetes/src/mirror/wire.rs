@@ -122,7 +122,13 @@ wire! {
         provider_id: String,
     }
     struct Taint { key: String, value: String, effect: String }
-    struct NodeStatus { conditions: Vec<Condition>, node_info: NodeInfo, volumes_in_use: Vec<String> }
+    struct NodeStatus {
+        addresses: Vec<Address>,
+        conditions: Vec<Condition>,
+        node_info: NodeInfo,
+        volumes_in_use: Vec<String>,
+    }
+    struct Address { r#type: String, address: String }
     struct NodeInfo {
         #[serde(rename = "bootID")]
         boot_id: String,

@@ -33,6 +33,7 @@ pub(crate) fn node(name: &str) -> Node {
         conditions: vec![ready(ConditionStatus::True)],
         boot_id: "boot".into(),
         kubelet_version: "v1.36.2".into(),
+        address: None,
         provider_id: None,
         volumes_in_use: Vec::new(),
     }

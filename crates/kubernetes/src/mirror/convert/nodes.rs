@@ -96,6 +96,12 @@ impl Mirrored for wire::Node {
             conditions,
             boot_id: self.status.node_info.boot_id.as_str().into(),
             kubelet_version: interner.text(&self.status.node_info.kubelet_version),
+            address: self
+                .status
+                .addresses
+                .iter()
+                .find(|address| address.r#type == "InternalIP")
+                .map(|address| interner.text(&address.address)),
             provider_id: some(&self.spec.provider_id, interner),
             volumes_in_use: self
                 .status

@@ -198,7 +198,8 @@ fn a_node() {
                     "remediation.medik8s.io/x": "y", "notmedik8s.io/x": "n", "volumes.kubernetes.io/controller-managed": "true"}},
             "spec": {"unschedulable": true, "providerID": "cn.i-1", "taints": [{"key": "k", "effect": "NoSchedule"},
                 {"key": "k2", "value": "v", "effect": "Future"}]},
-            "status": {"nodeInfo": {"bootID": "b", "kubeletVersion": "v1.36.2"}, "volumesInUse": ["v1"],
+            "status": {"addresses": [{"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "10.0.0.1"}],
+                "nodeInfo": {"bootID": "b", "kubeletVersion": "v1.36.2"}, "volumesInUse": ["v1"],
                 "conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]},
         }),
     ) else {
@@ -210,6 +211,7 @@ fn a_node() {
         (&*node.boot_id, node.provider_id.as_deref()),
         ("b", Some("cn.i-1"))
     );
+    assert_eq!(node.address.as_deref(), Some("10.0.0.1"));
     assert_eq!(
         node.taints.len(),
         1,

@@ -1,0 +1,223 @@
+//! One step on a host by hand: a look, what speaks against it, the order, and a look at what came of it. Each order is in
+//! the audit log before it leaves and after it has ended, so that none is lost without a word.
+
+use std::time::Duration;
+
+use host::{Action, Check, HostFacts, Objection, Order, Probe, RuntimeName, Unit, check_after, precheck};
+use model::{Text, Time};
+use store::{AuditRow, Store, StoreError};
+use tokio::time::{Instant, sleep_until};
+
+use crate::error::HostError;
+use crate::way::{Acted, Look, Way, WayName};
+
+/// Between two looks at what came of it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a unit may take to work again.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(60);
+/// How long a machine may take to come back.
+const REBOOTED_WITHIN: Duration = Duration::from_secs(600);
+/// How long anything else may take to show.
+const SHOWS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct StepAsked {
+    /// What to do.
+    pub action: Action,
+    /// Of which host: what the audit log calls it.
+    pub object: Text,
+    /// The operation it is part of.
+    pub operation: String,
+    /// Who asks.
+    pub by: Text,
+    /// Why.
+    pub reason: String,
+    /// They agree by name to what may be lost.
+    pub consent: bool,
+    /// Do it although something speaks against it.
+    pub force: bool,
+}
+
+/// How it went.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// By which way.
+    pub way: WayName,
+    /// What spoke against it, and was overridden.
+    pub objections: Vec<Objection>,
+    /// Number of the order.
+    pub generation: u64,
+    /// What the host said.
+    pub acted: Acted,
+    /// The signs that it worked.
+    pub checks: Vec<Check>,
+    /// From the order to the last look.
+    pub took: Duration,
+}
+
+impl Step {
+    /// It was done and every sign that can be seen shows that it worked.
+    pub fn worked(&self) -> bool {
+        self.acted.ok && self.checks.iter().all(|check| check.holds != Some(false))
+    }
+}
+
+/// Why a step was not taken, or its end is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// Something speaks against it. Nothing was done.
+    #[error("{} things speak against it", .objections.len())]
+    Objected {
+        /// What.
+        objections: Vec<Objection>,
+    },
+    /// May lose data or running work, and nobody agreed to that. Nothing was done.
+    #[error("{action} needs somebody's consent")]
+    NoConsent {
+        /// The action's word.
+        action: &'static str,
+    },
+    /// The host does not say which boot it runs, so an order could not be kept from running twice. Nothing was done.
+    #[error("the host does not say which boot it runs")]
+    NoBoot,
+    /// The host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The record. When it fails before the order nothing was done.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// All that a judgement of an action reads: no logs.
+const PROBES: &[Probe] = &[
+    Probe::Files,
+    Probe::Processes,
+    Probe::Descriptors,
+    Probe::Mounts,
+    Probe::Write,
+    Probe::Units,
+    Probe::Bus,
+    Probe::Docker,
+    Probe::Containerd,
+    Probe::Kubelet,
+    Probe::Certificates,
+    Probe::Clock,
+    Probe::Freezer,
+];
+
+/// The runtime whose daemon kubelet talks to: docker where it is installed and enabled or running, else containerd.
+pub fn runtime_unit(facts: &HostFacts) -> Unit {
+    let docker = facts.unit("docker").is_some_and(|unit| {
+        unit.active == "active" || unit.enabled == "enabled" || unit.active == "failed"
+    });
+    if docker || facts.runtime(RuntimeName::Containerd).is_none() && facts.unit("docker").is_some() {
+        Unit::Docker
+    } else {
+        Unit::Containerd
+    }
+}
+
+/// A look at everything a step is judged by.
+///
+/// # Errors
+/// The host cannot be reached.
+pub async fn look_for_step(way: &Way) -> Result<Look, HostError> {
+    way.look(PROBES).await
+}
+
+/// Takes a step; `before` is a look that was just made.
+///
+/// # Errors
+/// [`StepError`] says whether anything was done.
+pub async fn take(
+    way: &Way,
+    store: &Store,
+    asked: &StepAsked,
+    before: &HostFacts,
+) -> Result<Step, StepError> {
+    let objections = precheck(&asked.action, before);
+    if !objections.is_empty() && !asked.force {
+        return Err(StepError::Objected { objections });
+    }
+    if asked.action.needs_consent() && !asked.consent {
+        let action = asked.action.label();
+        return Err(StepError::NoConsent { action });
+    }
+    let boot = before.boot.clone().ok_or(StepError::NoBoot)?;
+    let began = Instant::now();
+    // Milliseconds since 1970: grows from one order to the next, whichever server or person gives it.
+    let generation = u64::try_from(Time::now().as_millisecond()).unwrap_or_default();
+    let order = Order {
+        operation: asked.operation.clone(),
+        generation,
+        boot,
+        action: asked.action.clone(),
+        consent: asked.consent,
+    };
+    store.audit(entry(asked, &order, "began", "")).await?;
+    let acted = way.act(&order).await;
+    let (outcome, detail) = match &acted {
+        Ok(acted) if acted.ok => ("done", acted.output.clone()),
+        Ok(acted) => ("failed", acted.output.clone()),
+        Err(error) => (error.code(), error.to_string()),
+    };
+    store.audit(entry(asked, &order, outcome, &detail)).await?;
+    let acted = acted?;
+    let checks = if acted.ok {
+        watch(way, &asked.action, before).await
+    } else {
+        Vec::new()
+    };
+    Ok(Step {
+        way: way.name(),
+        objections,
+        generation,
+        acted,
+        checks,
+        took: began.elapsed(),
+    })
+}
+
+/// Looks until every sign shows, or the watch time is over.
+async fn watch(way: &Way, action: &Action, before: &HostFacts) -> Vec<Check> {
+    let within = match action {
+        Action::Restart { .. } => RESTARTED_WITHIN,
+        Action::Reboot => REBOOTED_WITHIN,
+        _ => SHOWS_WITHIN,
+    };
+    let until = Instant::now() + within;
+    let mut checks = check_after(action, before, &HostFacts::default());
+    loop {
+        // A host that is restarting does not answer for a while.
+        if let Ok(look) = look_for_step(way).await {
+            checks = check_after(action, before, &look.facts);
+            if checks.iter().all(|check| check.holds == Some(true)) {
+                return checks;
+            }
+        }
+        let next = Instant::now() + LOOK_EVERY;
+        if next > until {
+            return checks;
+        }
+        sleep_until(next).await;
+    }
+}
+
+fn entry(asked: &StepAsked, order: &Order, outcome: &str, output: &str) -> AuditRow {
+    let detail = serde_json::json!({
+        "order": order,
+        "reason": asked.reason,
+        "forced": asked.force,
+        "output": output.chars().take(2000).collect::<String>(),
+    });
+    AuditRow {
+        at: Time::now(),
+        who: asked.by.clone(),
+        verb: format!("host.{}", order.action.label()).into(),
+        object: asked.object.clone(),
+        outcome: outcome.into(),
+        detail: detail.to_string(),
+    }
+}

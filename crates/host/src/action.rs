@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::label::labels;
@@ -35,7 +36,9 @@ pub struct Rejected {
 macro_rules! checked {
     ($(#[$meta:meta])* $name:ident, $wanted:literal, $check:expr) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -117,7 +120,9 @@ checked! {
 }
 
 /// A process beyond doubt: a pid is reused, a pid with its start time is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct ProcessId {
     /// Pid.
     pub pid: u32,
@@ -126,7 +131,7 @@ pub struct ProcessId {
 }
 
 /// One thing done to a host. Closed: a host refuses anything else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Action {
     /// `systemctl restart`. Not for [`Unit::Kernel`].

@@ -31,7 +31,7 @@ pub struct HostFacts {
     pub memory: Memory,
     /// Tables of the kernel and how full they are.
     pub limits: Limits,
-    /// Tasks that wait in the kernel (state D), the longest first where known.
+    /// Tasks that waited in the kernel (state D) for a second and more.
     pub blocked: Vec<BlockedTask>,
     /// runc and shim processes that are stopped or older than a minute (runc only; a shim lives as long as its pod).
     pub old_processes: Vec<OldProcess>,
@@ -147,9 +147,15 @@ pub struct Use {
 }
 
 impl Use {
+    /// Of a limit.
+    pub const fn new(used: u64, limit: u64) -> Self {
+        Self { used, limit }
+    }
+
     /// In percent of the limit; 0 without one.
     pub fn percent(self) -> u64 {
-        (self.used * 100).checked_div(self.limit).unwrap_or(0)
+        let percent = (u128::from(self.used) * 100).checked_div(u128::from(self.limit));
+        u64::try_from(percent.unwrap_or(0)).unwrap_or(u64::MAX)
     }
 }
 
@@ -197,7 +203,7 @@ pub struct BlockedTask {
     pub pid: u32,
     /// Its name.
     pub comm: String,
-    /// Where it waits, from the outermost function on, as far as root may see.
+    /// Where it waits, the innermost function first, as far as root may see.
     pub stack: Vec<String>,
 }
 
@@ -295,6 +301,9 @@ pub struct SystemdFacts {
     pub answers: Option<bool>,
     /// Units loaded.
     pub units: Option<u64>,
+    /// Its version as it says itself, as `219` or `252.39-1~deb12u1`. After an upgrade the package says another.
+    #[serde(default)]
+    pub version: Option<String>,
     /// PID 1 runs a program that was replaced by an upgrade and not re-executed.
     pub replaced: Option<bool>,
 }

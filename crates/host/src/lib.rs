@@ -10,10 +10,15 @@ mod label;
 mod action;
 mod facts;
 mod frame;
+mod judge;
 mod ledger;
 mod message;
+mod parse;
 mod probe;
 mod reading;
+mod redact;
+pub mod script;
+pub mod sources;
 
 pub use action::{
     Action, BootId, CgroupPath, ContainerId, MountPath, Order, ProcessId, Rejected, Unit,
@@ -25,7 +30,12 @@ pub use facts::{
     Use, WriteTrial,
 };
 pub use frame::{Frame, FrameError, Frames, MAX_FRAME};
+pub use judge::{Check, CheckCode, Harm, Objection, ObjectionCode, check_after, precheck};
 pub use ledger::{Entry, Ledger, Refusal, Verdict};
-pub use message::{Ask, FromAgent, PROTOCOL, ToAgent};
+pub use message::{Ask, FromAgent, PROTOCOL, SERVER_NAME, ToAgent};
+pub use parse::{
+    Mounted, Stat, certificate_blocks, decode_base64, mounts_that_matter, stat, unescape,
+};
 pub use probe::Probe;
 pub use reading::{Outcome, Reading, ReadingError};
+pub use redact::{Redactor, redact};

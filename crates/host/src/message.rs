@@ -8,6 +8,10 @@ use crate::{BootId, Order, Probe, Reading, Refusal, Unit};
 /// The protocol's version. Each side says its own; a server speaks with agents of its own version and the one before.
 pub const PROTOCOL: u32 = 1;
 
+/// The name in the server's certificate. The authority is the server's own and signs no other server, so the name need
+/// not follow the addresses under which agents reach it.
+pub const SERVER_NAME: &str = "server.refloat";
+
 /// From the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

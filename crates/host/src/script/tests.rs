@@ -1,0 +1,281 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the scripts are run on this machine and compared with its files"
+)]
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{CgroupPath, ContainerId, HostFacts, MountPath, ProcessId, sources};
+
+/// Runs a script in a shell, as SSH would.
+fn run(shell: &str, script: &str, input: &str) -> String {
+    let mut child = Command::new(shell)
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A script that refuses at once has closed its end.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned()
+}
+
+fn boot() -> BootId {
+    BootId::new(
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .unwrap()
+            .trim(),
+    )
+    .unwrap()
+}
+
+fn order(action: Action) -> Order {
+    Order {
+        operation: "op\n1".to_owned(),
+        generation: 1_000_000_000_000,
+        boot: boot(),
+        action,
+        consent: true,
+    }
+}
+
+#[test]
+fn scripts_are_small_and_look_where_the_agent_looks() {
+    for script in [LOOK, ACT, LOG, EVIDENCE] {
+        assert!(script.len() <= 16 * 1024, "{} bytes", script.len());
+    }
+    let lists = [
+        sources::FILES,
+        sources::CERTIFICATES,
+        sources::KUBECONFIGS,
+        sources::KUBELET_CONFIGS,
+        sources::WRITE_DIRECTORIES,
+        sources::UNITS,
+        sources::TIME_UNITS,
+        sources::PACKAGES,
+        sources::PROGRAM_DIRECTORIES,
+    ];
+    for list in lists {
+        assert!(LOOK.contains(&list.join(" ")), "{list:?}");
+    }
+    for text in [
+        sources::UNIT_PROPERTIES,
+        sources::MANAGER_PROPERTIES,
+        sources::WRITE_TRIAL,
+    ] {
+        assert!(LOOK.contains(text), "{text}");
+    }
+    assert!(LOOK.contains(&format!("min={}", sources::LARGE_DELETED)));
+    assert!(LOOK.contains(&format!(
+        "-n {} --since {}",
+        sources::LOG_LINES,
+        sources::LOG_SINCE
+    )));
+    let labels: Vec<&str> = Probe::ALL.iter().map(|probe| probe.label()).collect();
+    assert!(LOOK.contains(&labels.join("|")));
+    assert!(ACT.contains(&sources::TIME_UNITS.join(" ")));
+}
+
+#[test]
+fn deadlines_are_those_of_the_probes() {
+    let block = LOOK.split("for p in $T; do\ncase $p in\n").nth(1).unwrap();
+    for probe in Probe::ALL.iter().filter(|probe| **probe != Probe::Files) {
+        let names = |line: &&str| {
+            line.split(')')
+                .next()
+                .unwrap()
+                .split('|')
+                .any(|name| name == probe.label())
+        };
+        let line = block.lines().take(4).find(names).unwrap_or("*) d=6 ;;");
+        assert!(
+            line.contains(&format!("d={} ", probe.deadline() / 1000)),
+            "{probe}: {line}"
+        );
+    }
+}
+
+#[test]
+fn this_machine_can_be_read_by_both_shells() {
+    let all = look_input(Probe::ALL);
+    for shell in ["bash", "dash"] {
+        let found = readings(&run(shell, LOOK, &all)).unwrap();
+        let mut probes: Vec<Probe> = found.iter().map(|reading| reading.probe).collect();
+        probes.sort();
+        assert_eq!(probes, Probe::ALL, "{shell}");
+        let facts = HostFacts::from_readings(&found);
+        assert_eq!(facts.boot, Some(boot()));
+        assert!(facts.mounts.iter().any(|mount| mount.path == "/"));
+        assert!(facts.limits.tasks.is_some_and(|tasks| tasks.used > 0));
+        assert!(
+            facts
+                .writes
+                .iter()
+                .any(|trial| trial.directory == "/run" && trial.error.is_none())
+        );
+        assert!(facts.clock.now.is_some());
+    }
+}
+
+#[test]
+fn only_words_of_the_list_are_probes() {
+    for bad in ["files;id", "files $(id)", "nonsense", "files\u{0}x", "*"] {
+        assert_eq!(run("dash", LOOK, &format!("{bad}\n")), "", "{bad:?}");
+    }
+    let one = readings(&run(
+        "dash",
+        &inline(LOOK, &look_input(&[Probe::Files])),
+        "",
+    ))
+    .unwrap();
+    assert_eq!(one.len(), 1);
+}
+
+/// What the script says to an order, on this machine; nothing of these is ever carried out.
+#[track_caller]
+fn refused(order: &Order, expected: &str) {
+    refused_input(&act_input(order), expected);
+}
+
+#[track_caller]
+fn refused_input(input: &str, expected: &str) {
+    let said = run("dash", ACT, input);
+    let Ok(Acted::Refused(Refusal::Precondition { code, found })) = acted(&said) else {
+        panic!("{said}");
+    };
+    assert_eq!(format!("{code} {found}").trim(), expected);
+}
+
+#[test]
+fn orders_are_refused_whose_host_is_not_as_it_must_be() {
+    let me = std::process::id();
+    let stat = crate::stat(&std::fs::read_to_string(format!("/proc/{me}/stat")).unwrap()).unwrap();
+    let kill = |pid, start| {
+        order(Action::Kill {
+            process: ProcessId { pid, start },
+        })
+    };
+    refused(&kill(4_000_000_000, 5), "process-gone");
+    refused(
+        &kill(me, stat.start + 1),
+        &format!("process-other {}", stat.start),
+    );
+    let name = format!("process-name {}", stat.comm);
+    refused(&kill(me, stat.start), &name);
+    refused(&kill(1, 5), "argument process");
+    let mount = MountPath::new("/var/lib/kubelet/pods/a/b c'\"$(id)").unwrap();
+    refused(&order(Action::Unmount { mount }), "not-mounted");
+    let cgroup = CgroupPath::new("/sys/fs/cgroup/freezer/kubepods/none").unwrap();
+    refused(&order(Action::Thaw { cgroup }), "cgroup-gone");
+    let container = ContainerId::new("0".repeat(64)).unwrap();
+    refused(&order(Action::TruncateLog { container }), "no-log");
+}
+
+#[test]
+fn arguments_are_checked_on_the_host_too() {
+    let with = |kind: &str, first: &str, second: &str| {
+        format!("op\n7\n{}\nyes\n{kind}\n{first}\n{second}\n", boot())
+    };
+    refused_input(&with("restart", "sshd", ""), "argument unit");
+    refused_input(&with("restart", "kubelet.service;id", ""), "argument unit");
+    refused_input(&with("exec", "id", ""), "argument action");
+    refused_input(&with("kill", "5;id", "7"), "argument process");
+    refused_input(&with("kill", "-1", "7"), "argument process");
+    refused_input(&with("unmount", "/", ""), "argument mount");
+    refused_input(
+        &with("unmount", "/var/lib/kubelet/pods/../../../etc", ""),
+        "argument mount",
+    );
+    refused_input(
+        &with("unmount", "/var/lib/kubelet/pods/a/..", ""),
+        "argument mount",
+    );
+    refused_input(
+        &with("thaw", "/sys/fs/cgroup/freezer/system.slice", ""),
+        "argument cgroup",
+    );
+    refused_input(
+        &with("thaw", "/sys/fs/cgroup/kubepods/../init.scope", ""),
+        "argument cgroup",
+    );
+    refused_input(
+        &with("truncate-log", "../etc/passwd", ""),
+        "argument container",
+    );
+    refused_input(&with("vacuum-journals", "1;id", ""), "argument size");
+    refused_input(&with("vacuum-journals", "0", ""), "argument size");
+}
+
+#[test]
+fn another_boot_and_no_consent() {
+    let other = Order {
+        boot: BootId::new("0f0e0d0c-0b0a-0908-0706-050403020100").unwrap(),
+        ..order(Action::Reboot)
+    };
+    let said = acted(&run("dash", ACT, &act_input(&other))).unwrap();
+    assert_eq!(said, Acted::Refused(Refusal::OtherBoot { running: boot() }));
+    let alone = Order {
+        consent: false,
+        ..order(Action::Reboot)
+    };
+    let said = acted(&run("dash", ACT, &act_input(&alone))).unwrap();
+    assert_eq!(said, Acted::Refused(Refusal::NoConsent));
+}
+
+#[test]
+fn a_log_has_no_other_unit() {
+    assert_eq!(run("dash", LOG, "sshd\n5\nonce\n"), "");
+    assert_eq!(run("dash", LOG, "kubelet\n5;id\nonce\n"), "");
+}
+
+#[test]
+fn what_is_cut_off_is_an_error() {
+    let whole = "Welcome!\nrefloat 1\n= files\n @/proc/uptime\n  1 2\n. done 0 12\n= bus\n. timed-out 5000\n";
+    let found = readings(whole).unwrap();
+    assert_eq!(found[0].text, "@/proc/uptime\n 1 2\n");
+    assert_eq!(found[1].outcome, Outcome::TimedOut);
+    let short = readings("refloat 1\n= files\n @/proc/uptime\n").unwrap_err();
+    assert_eq!(
+        short,
+        ReadingError::Short {
+            probe: Probe::Files
+        }
+    );
+    assert_eq!(
+        readings("hello").unwrap_err(),
+        ReadingError::Header { line: 1 }
+    );
+    let odd = readings("refloat 1\n= files\n. done 0 1\noops\n").unwrap_err();
+    assert_eq!(odd, ReadingError::Header { line: 4 });
+    assert!(acted("refloat 1\n= act\n").is_err());
+}
+
+#[test]
+fn evidence_has_no_secrets() {
+    let text =
+        "refloat 1\n= units.txt\n Environment=DB_PASSWORD=hunter22\n. end\n= df.txt\n. timed-out\n";
+    let found = files(text).unwrap();
+    assert_eq!(found[0].1, "Environment=DB_PASSWORD=***\n");
+    assert!(found[1].1.contains("not complete"));
+}
+
+proptest! {
+    #[test]
+    fn no_answer_whatever_breaks_the_readers(text in "(?s).{0,200}", lines in prop::collection::vec(prop::sample::select(vec!["refloat 1", "= files", "= act", " x", ". done 0 1", ". ran ok", ". refused older x", "é", "", "."]), 0..9)) {
+        for text in [text, lines.join("\n")] {
+            let _ = (readings(&text), acted(&text), files(&text));
+        }
+    }
+
+    #[test]
+    fn quoting_holds(text in "[^\\x00]{0,60}") {
+        prop_assume!(!text.ends_with('\n'));
+        let said = run("dash", &format!("printf %s {}", quote(&text)), "");
+        prop_assert_eq!(said, text);
+    }
+}

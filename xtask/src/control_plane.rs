@@ -62,7 +62,8 @@ pub(crate) async fn run(args: Args) -> Result<bool> {
     Ok(true)
 }
 
-fn dir() -> PathBuf {
+/// Where it is.
+pub(crate) fn dir() -> PathBuf {
     run::target().join("control-plane")
 }
 

@@ -2,6 +2,7 @@
 
 mod control_plane;
 mod demo;
+mod hosts;
 mod output;
 mod prove;
 mod run;
@@ -27,6 +28,8 @@ enum Command {
     ControlPlane(control_plane::Args),
     /// Drain a node before your eyes, on a control plane made for it
     Demo,
+    /// Test hosts on this machine, joined to the control plane
+    Hosts(hosts::Args),
     /// Proofs: measurements and long runs that end in ok or short
     Prove(prove::Cli),
     /// Run all tiers of tests
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         match Cli::parse().command {
             Command::ControlPlane(args) => control_plane::run(args).await,
             Command::Demo => demo::run().await,
+            Command::Hosts(args) => hosts::run(args).await,
             Command::Prove(args) => prove::run(args).await,
             Command::Test(args) => test::run(args).await,
             Command::Tidy => tidy::run(),

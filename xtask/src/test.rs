@@ -11,8 +11,8 @@ use crate::{output, prove, run};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these tiers: style, pure, control-plane
-    #[arg(value_parser = ["style", "pure", "control-plane"])]
+    /// Only these tiers: style, pure, control-plane, hosts
+    #[arg(value_parser = ["style", "pure", "control-plane", "hosts"])]
     tiers: Vec<String>,
 }
 
@@ -121,6 +121,9 @@ pub(crate) async fn run(args: Args) -> Result<bool> {
             control_plane(tier, &packages)
         }));
     }
+    if wanted("hosts") {
+        tiers.push(timed(Tier::new("hosts"), hosts));
+    }
     Ok(report(&tiers))
 }
 
@@ -139,6 +142,8 @@ fn style(tier: &mut Tier) {
         "--quiet",
         "--workspace",
         "--all-targets",
+        "--features",
+        "testkit/hosts",
         "--",
         "-D",
         "warnings",
@@ -217,6 +222,36 @@ fn control_plane(tier: &mut Tier, packages: &Packages) {
             run::watched(Command::new(&program).args(["prove", name]), |_| ()).unwrap_or(false);
         tier.single(&format!("proof {name}"), ok);
     }
+}
+
+/// Tests on real hosts, which not every machine can have; one that is to find out must.
+fn hosts(tier: &mut Tier) {
+    if let Err(error) = testkit::hosts::check() {
+        output::line(&format!("\n== {}: cannot run: {error:#}", tier.name));
+        if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
+            tier.single("hosts can be made", false);
+        } else {
+            tier.ran
+                .push("nothing: hosts cannot be made here".to_owned());
+        }
+        return;
+    }
+    let args = [
+        "test",
+        "--quiet",
+        "--no-fail-fast",
+        "-p",
+        "testkit",
+        "--features",
+        "hosts",
+        "--test",
+        "hosts",
+    ];
+    // Each has a control plane and a host or two.
+    tier.run(
+        "testkit",
+        run::cargo().args(args).args(["--", "--test-threads=2"]),
+    );
 }
 
 /// The workspace's crates that have tests in `tests/`.

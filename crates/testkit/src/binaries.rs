@@ -1,4 +1,4 @@
-//! The pinned Kubernetes programs, built once from the Go module in `tests/kubernetes`.
+//! The pinned Kubernetes programs, built once from the Go modules in `tests/`.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,17 +18,32 @@ const STAMPS: [&str; 2] = [
     "k8s.io/client-go/pkg/version.gitVersion",
 ];
 
-/// Package of the module -> name of the program.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("go.etcd.io/etcd/server/v3", "etcd"),
-    ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
-    (
-        "k8s.io/kubernetes/cmd/kube-controller-manager",
-        "kube-controller-manager",
-    ),
-    ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
-    ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
-];
+/// Programs that are built together from one Go module.
+struct Set {
+    /// The module's folder in the workspace.
+    module: &'static str,
+    /// The file that says what they were built from; sets of one version share a folder.
+    key: &'static str,
+    /// Package of the module -> name of the program.
+    programs: &'static [(&'static str, &'static str)],
+}
+
+const CONTROL_PLANE: Set = Set {
+    module: "tests/kubernetes",
+    key: "key",
+    programs: &[
+        ("go.etcd.io/etcd/server/v3", "etcd"),
+        ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+        (
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "kube-controller-manager",
+        ),
+        ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
+        ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
+    ],
+};
+
+const KUBELET: &[(&str, &str)] = &[("k8s.io/kubernetes/cmd/kubelet", "kubelet")];
 
 /// Where the programs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +69,39 @@ impl Binaries {
     }
 }
 
-/// The programs, building them first when they are missing or `go.mod` or `go.sum` have changed.
+/// The programs of the control plane, building them first when they are missing or `go.mod` or `go.sum` have changed.
 ///
 /// Blocks: minutes for the first build, a millisecond after it. Processes that call it at the same time build once.
 pub fn ensure() -> Result<Binaries> {
-    let module = workspace_root().join("tests/kubernetes");
-    let go_mod =
-        fs::read_to_string(module.join("go.mod")).context("read tests/kubernetes/go.mod")?;
-    let go_sum =
-        fs::read_to_string(module.join("go.sum")).context("read tests/kubernetes/go.sum")?;
+    ensure_set(&CONTROL_PLANE)
+}
+
+/// The kubelet of the control plane's version; the same otherwise. A set of its own, because only test hosts need it.
+pub fn ensure_kubelet() -> Result<Binaries> {
+    ensure_set(&Set {
+        module: "tests/kubernetes",
+        key: "kubelet.key",
+        programs: KUBELET,
+    })
+}
+
+/// The last kubelet that speaks to docker by itself; the same otherwise.
+pub fn ensure_docker_kubelet() -> Result<Binaries> {
+    ensure_set(&Set {
+        module: "tests/kubernetes-1.23",
+        key: "kubelet.key",
+        programs: KUBELET,
+    })
+}
+
+fn ensure_set(set: &Set) -> Result<Binaries> {
+    let module = workspace_root().join(set.module);
+    let read = |name: &str| {
+        fs::read_to_string(module.join(name)).with_context(|| format!("read {}/{name}", set.module))
+    };
+    let (go_mod, go_sum) = (read("go.mod")?, read("go.sum")?);
     let version = kubernetes_version(&go_mod)
-        .context("tests/kubernetes/go.mod requires no k8s.io/kubernetes")?;
+        .with_context(|| format!("{}/go.mod requires no k8s.io/kubernetes", set.module))?;
     let key = format!(
         "{:016x}",
         fnv1a(&[RECIPE, std::env::consts::ARCH, &go_mod, &go_sum])
@@ -75,32 +112,36 @@ pub fn ensure() -> Result<Binaries> {
         dir: base.join(&version),
         version,
     };
-    if is_current(&binaries, &key) {
+    if is_current(set, &binaries, &key) {
         return Ok(binaries);
     }
     fs::create_dir_all(&base).with_context(|| format!("create {}", base.display()))?;
     let lock = File::create(base.join("lock")).context("create the build lock")?;
     lock.lock().context("take the build lock")?;
-    if !is_current(&binaries, &key) {
-        build(&module, &base, &binaries, &key)?;
+    if !is_current(set, &binaries, &key) {
+        build(set, &module, &base, &binaries, &key)?;
     }
     Ok(binaries)
 }
 
-fn is_current(binaries: &Binaries, key: &str) -> bool {
-    fs::read_to_string(binaries.path("key")).is_ok_and(|found| found == key)
-        && PROGRAMS
+fn is_current(set: &Set, binaries: &Binaries, key: &str) -> bool {
+    fs::read_to_string(binaries.path(set.key)).is_ok_and(|found| found == key)
+        && set
+            .programs
             .iter()
             .all(|(_, program)| binaries.path(program).is_file())
 }
 
-fn build(module: &Path, base: &Path, binaries: &Binaries, key: &str) -> Result<()> {
+fn build(set: &Set, module: &Path, base: &Path, binaries: &Binaries, key: &str) -> Result<()> {
     let jobs = build_jobs();
+    let names: Vec<&str> = set.programs.iter().map(|(_, program)| *program).collect();
     // Not a log line: whoever waits for a test must see why nothing happens for minutes.
     let _ = writeln!(
         std::io::stderr(),
-        "building Kubernetes {} from tests/kubernetes, {jobs} at a time: some minutes, once",
-        binaries.version
+        "building {} of Kubernetes {} from {}, {jobs} at a time: some minutes, once",
+        names.join(", "),
+        binaries.version,
+        set.module
     );
     let staging = base.join("staging");
     fs::create_dir_all(&staging).with_context(|| format!("create {}", staging.display()))?;
@@ -112,24 +153,25 @@ fn build(module: &Path, base: &Path, binaries: &Binaries, key: &str) -> Result<(
         .arg(format!("-s -w {}", STAMPS.map(|stamp| format!("-X {stamp}={}", binaries.version)).join(" ")))
         .arg("-o")
         .arg(format!("{}/", staging.display()))
-        .args(PROGRAMS.iter().map(|(package, _)| package))
+        .args(set.programs.iter().map(|(package, _)| package))
         .output()
         .context("run `go build`: Go of the version in tests/kubernetes/go.mod, or newer, must be in PATH")?;
     if !output.status.success() {
         bail!(
-            "`go build` in tests/kubernetes: {}\n{}",
+            "`go build` in {}: {}\n{}",
+            set.module,
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
     }
     fs::create_dir_all(&binaries.dir)
         .with_context(|| format!("create {}", binaries.dir.display()))?;
-    for (package, program) in PROGRAMS {
+    for (package, program) in set.programs {
         let built = staging.join(program_of(package));
         fs::rename(&built, binaries.path(program))
             .with_context(|| format!("move {}", built.display()))?;
     }
-    fs::write(binaries.path("key"), key).context("write the build key")
+    fs::write(binaries.path(set.key), key).context("write the build key")
 }
 
 /// The name `go build` gives a package's program: its last element that is not a major version.
@@ -171,7 +213,7 @@ fn kubernetes_version(go_mod: &str) -> Option<String> {
 }
 
 /// FNV-1a: stable over Rust releases, which the standard library's hasher does not promise.
-fn fnv1a(parts: &[&str]) -> u64 {
+pub(crate) fn fnv1a(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -3,12 +3,14 @@
 //! - [`ControlPlane`] runs etcd, kube-apiserver, kube-controller-manager and kube-scheduler of the pinned
 //!   version on loopback, each instance with its own CA, ports and state.
 //! - [`Kubelets`] plays the nodes: registers them, renews their Leases, starts and stops their pods.
+//! - [`hosts`] are real machines with a real kubelet, in two generations, and what goes wrong with them.
 //! - [`builders`] makes the objects, [`wait_until`] waits for what should come of them.
 
 pub mod binaries;
 pub mod builders;
 mod control_plane;
 mod files;
+pub mod hosts;
 mod kubelets;
 mod pki;
 mod ports;

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate authority.
 pub(crate) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
 }
 
 /// A certificate and its key, as PEM.
@@ -19,16 +20,27 @@ pub(crate) struct Pair {
 
 impl Authority {
     pub(crate) fn generate() -> Result<Self> {
-        let mut params = params("refloat-testkit", None, &[])?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().context("generate the CA's key")?;
-        let issuer = CertifiedIssuer::self_signed(params, key).context("sign the CA")?;
-        Ok(Self { issuer })
+        let pem = key.serialize_pem();
+        let certificate = CertifiedIssuer::self_signed(ca_params()?, key)
+            .context("sign the CA")?
+            .pem();
+        Self::load(certificate, &pem)
+    }
+
+    /// One that was generated earlier, from its certificate and key as PEM.
+    pub(crate) fn load(certificate: String, key: &str) -> Result<Self> {
+        let key = KeyPair::from_pem(key).context("parse the CA's key")?;
+        // All our CAs have one name, so the certificate need not be parsed for it.
+        let issuer = Issuer::new(ca_params()?, key);
+        Ok(Self {
+            issuer,
+            certificate,
+        })
     }
 
     pub(crate) fn certificate(&self) -> String {
-        self.issuer.pem()
+        self.certificate.clone()
     }
 
     pub(crate) fn key(&self) -> String {
@@ -49,6 +61,13 @@ impl Authority {
             params(user, group, &[])?,
             ExtendedKeyUsagePurpose::ClientAuth,
         )
+    }
+
+    /// The same for one that has been invalid since 2001.
+    pub(crate) fn expired_client(&self, user: &str, group: Option<&str>) -> Result<Pair> {
+        let mut params = params(user, group, &[])?;
+        params.not_after = date_time_ymd(2001, 1, 1);
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
     fn sign(
@@ -73,6 +92,13 @@ impl Authority {
 pub(crate) fn service_account_keys() -> Result<(String, String)> {
     let key = KeyPair::generate().context("generate the ServiceAccount key")?;
     Ok((key.serialize_pem(), key.public_key_pem()))
+}
+
+fn ca_params() -> Result<CertificateParams> {
+    let mut params = params("refloat-testkit", None, &[])?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
 }
 
 fn params(name: &str, group: Option<&str>, hosts: &[&str]) -> Result<CertificateParams> {

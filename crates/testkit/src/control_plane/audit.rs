@@ -20,6 +20,8 @@ rules:
 - level: None
   users: ["testkit:kubelets", "system:kube-scheduler", "system:apiserver"]
 - level: None
+  userGroups: ["system:nodes"]
+- level: None
   users: ["system:kube-controller-manager"]
   verbs: [get, list, watch]
 - level: None

@@ -86,6 +86,10 @@ pub(super) fn write_files(dir: &Path, listen: Listen, users: &[User]) -> Result<
     ] {
         write_private(&dir.join(name), &text)?;
     }
+    // For what asks kubelets through the API server: logs, exec.
+    let asker = authority.client("testkit:apiserver", Some("system:masters"))?;
+    write_private(&dir.join("pki/kubelet-client.crt"), &asker.certificate)?;
+    write_private(&dir.join("pki/kubelet-client.key"), &asker.key)?;
     for (file, user, group) in [
         ("admin.kubeconfig", "admin", Some("system:masters")),
         (
@@ -224,6 +228,11 @@ fn apiserver_flags(dir: &Path, listen: Listen) -> Vec<String> {
         format!("--token-auth-file={}", file("tokens.csv")),
         format!("--service-account-key-file={}", file("pki/sa.pub")),
         format!("--service-account-signing-key-file={}", file("pki/sa.key")),
+        format!(
+            "--kubelet-client-certificate={}",
+            file("pki/kubelet-client.crt")
+        ),
+        format!("--kubelet-client-key={}", file("pki/kubelet-client.key")),
         format!("--audit-policy-file={}", file("audit-policy.yaml")),
         format!("--audit-log-path={}", file("audit.log")),
     ];
@@ -233,6 +242,7 @@ fn apiserver_flags(dir: &Path, listen: Listen) -> Vec<String> {
             // Only recorded, never dialled: the address must not be loopback, and a machine may have no other.
             "--advertise-address=192.0.2.1",
             "--endpoint-reconciler-type=none",
+            "--kubelet-preferred-address-types=InternalIP",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=Node,RBAC",

@@ -26,6 +26,7 @@ use self::state::{Guard, State};
 use crate::binaries;
 use crate::files::{create_private_dir, write_private};
 use crate::kubelets::{FakeNode, KubeletOptions, Kubelets};
+use crate::pki::Authority;
 use crate::ports::{self, Port};
 use crate::process::{Process, tail};
 
@@ -234,6 +235,15 @@ impl ControlPlane {
     /// Where the API server listens, such as `https://127.0.0.1:21000`.
     pub fn server_url(&self) -> &str {
         &self.server_url
+    }
+
+    /// The authority that signs its certificates.
+    pub(crate) fn authority(&self) -> Result<Authority> {
+        let read = |name: &str| {
+            let path = self.dir.join("pki").join(name);
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        };
+        Authority::load(read("ca.crt")?, &read("ca.key")?)
     }
 
     /// The pinned kubectl.

@@ -1,6 +1,6 @@
 //! Findings that stand side by side must not undo each other: what one calls harmful, no other proposes first.
 
-use crate::{Action, Cause, Finding, Report, Why};
+use crate::{Action, Cause, Confidence, Finding, Report, Why};
 
 impl Why {
     /// It does damage or stops what still works, whoever proposes it. The others say only that it is no use against this
@@ -17,12 +17,15 @@ impl Why {
     }
 }
 
-/// Whether a finding says that an action does damage.
+/// Whether a finding says that an action does damage. A first sign stops nobody.
 fn forbids(finding: &Finding, action: Action) -> bool {
-    finding
-        .harmful
-        .iter()
-        .any(|harm| harm.action == action && harm.why.is_damage())
+    let harms = || {
+        finding
+            .harmful
+            .iter()
+            .any(|harm| harm.action == action && harm.why.is_damage())
+    };
+    finding.confidence > Confidence::Low && harms()
 }
 
 /// A consequence's remedy waits for its root's. Of two roots the one that the other's remedy would meet goes first.

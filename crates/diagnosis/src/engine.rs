@@ -74,9 +74,13 @@ impl Draft {
         }
     }
 
-    /// A root must be there: an undetermined one is not known to be, a first sign is no ground.
-    fn may_explain(&self) -> bool {
-        !self.undetermined && !self.is_faint()
+    /// A root must be there: an undetermined one is not known to be, a first sign is no ground. And a state that was seen
+    /// on the host beyond doubt is not explained by something that is only likely.
+    fn may_explain(&self, consequence: Cause, draft: &Self) -> bool {
+        let seen = !about(consequence).symptom
+            && draft.confidence == Confidence::High
+            && draft.sources.iter().any(|source| source.is_look());
+        !self.undetermined && !self.is_faint() && (!seen || self.confidence == Confidence::High)
     }
 
     /// A first sign by a look at the host alone: it explains nothing and stands behind what is surer.
@@ -124,7 +128,7 @@ pub(crate) fn rank(drafts: &Drafts) -> Report {
     let present: Vec<Cause> = drafts.keys().copied().collect();
     let root = |cause: Cause| {
         crate::chain::explainers(cause)
-            .find(|root| present.contains(root) && drafts[root].may_explain())
+            .find(|root| present.contains(root) && drafts[root].may_explain(cause, &drafts[&cause]))
     };
     let mut ranked: Vec<(_, Finding)> = drafts
         .iter()

@@ -51,11 +51,13 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
 }
 
 /// The one kubelet shows the API server: where kubelet rotates, `…-current.pem`; else the one valid longest. A serving
-/// certificate is not needed for the node to be alive.
+/// certificate is not needed for the node to be alive, and an authority's is not kubelet's.
 fn client(all: &[Certificate]) -> Option<&Certificate> {
     let clients = || {
         all.iter().filter(|one| {
-            !one.path.contains("kubelet-server") && !one.path.ends_with("kubelet.crt")
+            !["kubelet-server", "kubelet.crt", "/ca.crt", "/ca.pem"]
+                .iter()
+                .any(|other| one.path.contains(other))
         })
     };
     clients()

@@ -79,7 +79,13 @@ const WAITING: f64 = 80.0;
 const LOAD: f64 = 2.0;
 
 /// At this load per CPU even what has a share of its own comes late.
-const HEAVY: f64 = 5.0;
+const HEAVY: f64 = 10.0;
+
+/// Probes that died at their deadlines: one may have its own trouble, three have the same.
+const LATE_PROBES: usize = 3;
+
+/// More tasks than these in state D make the load.
+const BLOCKED: usize = 10;
 
 /// Time stolen by the hypervisor, percent since boot. A neighbour that takes a fifth is a machine too few.
 const STEAL: f64 = 20.0;
@@ -177,15 +183,19 @@ fn cpu(look: &Look<'_>, out: &mut Out) {
                 .remedy(Action::DrainReplace),
         );
     }
-    // Waiting tasks raise the load too, so load alone says nothing where the kernel tells of pressure.
-    let heavy = per_cpu.is_some_and(|load| load[1] >= HEAVY);
-    let high = per_cpu.is_some_and(|load| load[1] >= LOAD);
+    // Waiting tasks raise the load too, so load alone says little. A node whose CPUs are all in use is what it was bought
+    // for; with many times that in the queue, or when the look itself was late, kubelet is late too.
+    let lasting = |times: f64| per_cpu.is_some_and(|load| load[1] >= times && load[0] >= times);
+    let late = facts.timed_out.len() >= LATE_PROBES;
     let sure = match waiting {
-        Some(waiting) if waiting >= WAITING && heavy => Some(Confidence::Medium),
-        Some(waiting) if waiting >= WAITING && high => Some(Confidence::Low),
-        None if per_cpu.is_some_and(|load| load[2] >= HEAVY) && facts.blocked.len() < 10 => {
+        Some(waiting) if waiting >= WAITING && (lasting(HEAVY) || lasting(LOAD) && late) => {
+            Some(Confidence::Medium)
+        }
+        Some(waiting) if waiting >= WAITING && per_cpu.is_some_and(|load| load[2] >= LOAD) => {
             Some(Confidence::Low)
         }
+        None if lasting(HEAVY) && late => Some(Confidence::Medium),
+        None if lasting(HEAVY) && facts.blocked.len() < BLOCKED => Some(Confidence::Low),
         _ => None,
     };
     if let Some(sure) = sure {

@@ -131,11 +131,22 @@ impl Say {
     }
 }
 
+/// Whether a runtime is the one that counts beside `name`. containerd runs below docker too, so only docker that answers
+/// makes it a leftover.
+fn is_meant(look: &Look<'_>, other: RuntimeName, name: RuntimeName) -> bool {
+    let answers = look.facts.runtime(other).and_then(|facts| facts.answers) == Some(true);
+    let enabled = look
+        .facts
+        .unit(other.label())
+        .is_some_and(|unit| unit.enabled == "enabled");
+    answers || enabled && name == RuntimeName::Docker
+}
+
 struct Daemon<'a> {
     name: RuntimeName,
     facts: Option<&'a RuntimeFacts>,
     unit: Option<&'a UnitFacts>,
-    /// Another runtime that answers: this one may be a leftover.
+    /// Another runtime that answers or is meant to run: this one may be a leftover.
     other: bool,
 }
 
@@ -145,11 +156,10 @@ impl<'a> Daemon<'a> {
             name,
             facts: look.facts.runtime(name),
             unit: look.facts.unit(name.label()),
-            other: look
-                .facts
-                .runtimes
+            other: RuntimeName::ALL
                 .iter()
-                .any(|other| other.name != name && other.answers == Some(true)),
+                .filter(|other| **other != name)
+                .any(|other| is_meant(look, *other, name)),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Facts to findings: what is wrong with a node, how sure that is, what helps, what would harm, and which probe decides
 //! where the facts do not. Pure: texts, API facts and time are inputs.
 //!
+//! A look at a host (`look/*.rs`) says what its facts show now. [`diagnose`] joins it with what the API tells, with the
+//! host's logs and with whether the host could be asked at all; what is seen now outranks what was told before.
+//!
 //! A text goes line by line through the rules of all families (`family/*.rs`): each message understood is a signal.
 //! Signals make drafts of findings by cause, several facts together change them (`infer` of each family), known chains
 //! tell roots from consequences (`chain.rs`), and the root is ranked first.
@@ -11,6 +14,7 @@ pub mod version;
 
 mod action;
 mod agree;
+mod carry_out;
 mod cause;
 mod chain;
 mod condition;
@@ -27,13 +31,14 @@ mod score;
 mod table;
 
 pub use action::{Action, Probe, Why};
+pub use carry_out::host_actions;
 pub use cause::{Cause, Family};
 pub use engine::{Context, Origin};
 pub use finding::{Confidence, Evidence, Finding, Harm, Param, Report, Source, Verdict};
 pub use node::{
     Heartbeat, NodeState, Summary, diagnose_node, diagnose_nodes, one_line, one_line_of, stuck_pods,
 };
-pub use picture::{HostReach, Picture, diagnose, diagnose_host};
+pub use picture::{HostReach, Known, Picture, diagnose, diagnose_cluster, diagnose_host};
 pub use score::{Expected, Miss, Score, Tally, score};
 
 /// What a text (a log of kubelet, a runtime or the kernel, node conditions, command output) says is wrong.

@@ -1,8 +1,11 @@
 //! One report from everything that is known of a node: the API's facts, a look at the host, its logs, and whether the host
 //! could be asked at all.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use ::host::{BootId, HostFacts};
-use model::{Pod, Snapshot, Time};
+use model::{Node, Pod, Snapshot, Text, Time};
 
 use crate::facts::{Facts, Says, Signal};
 use crate::label::labels;
@@ -53,6 +56,17 @@ pub struct Picture<'a> {
     pub boot_before: Option<&'a str>,
 }
 
+/// What is known of a host besides what the API tells. Every part may be missing.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// A look at it.
+    pub host: Option<&'a HostFacts>,
+    /// How it could be asked.
+    pub reach: Option<HostReach>,
+    /// The boot at the last look.
+    pub boot_before: Option<&'a str>,
+}
+
 /// What a look at a host says is wrong with it.
 pub fn diagnose_host(facts: &HostFacts, now: Time) -> Report {
     let picture = Picture {
@@ -65,12 +79,38 @@ pub fn diagnose_host(facts: &HostFacts, now: Time) -> Report {
 /// What all facts together say is wrong with a node. What is seen on the host now outranks what the API heard last and
 /// what a log tells of before.
 pub fn diagnose(picture: &Picture<'_>, now: Time) -> Report {
+    let fleet = picture.api.map(|(snapshot, _)| Fleet::of(snapshot, now));
+    join(picture, &fleet.unwrap_or_default(), now)
+}
+
+/// The same for every node of a cluster, by name; `known` gives what is known of a node's host.
+pub fn diagnose_cluster<'a>(
+    snapshot: &'a Snapshot,
+    now: Time,
+    known: impl Fn(&str) -> Known<'a>,
+) -> BTreeMap<Text, Report> {
+    let fleet = Fleet::of(snapshot, now);
+    let report = |node: &Arc<Node>| {
+        let Known {
+            host,
+            reach,
+            boot_before,
+        } = known(&node.name);
+        let picture = Picture {
+            api: Some((snapshot, &node.name)),
+            host,
+            reach,
+            boot_before,
+        };
+        (node.name.clone(), join(&picture, &fleet, now))
+    };
+    snapshot.nodes.iter().map(report).collect()
+}
+
+fn join(picture: &Picture<'_>, fleet: &Fleet, now: Time) -> Report {
     let node = picture.api.and_then(|(snapshot, name)| {
         let node = snapshot.node(name)?;
-        Some((
-            snapshot,
-            View::of(snapshot, &Fleet::of(snapshot, now), node, now),
-        ))
+        Some((snapshot, View::of(snapshot, fleet, node, now)))
     });
     let view = node.as_ref().map(|(_, view)| view);
     let look = picture.host.map(|facts| Look {
@@ -190,7 +230,7 @@ fn name_pods(snapshot: &Snapshot, node: &str, report: &mut Report) {
         let Some(uid) = finding.params.get_mut(&Param::Pod) else {
             continue;
         };
-        let is_it = |pod: &&std::sync::Arc<Pod>| pod.uid.to_string() == *uid;
+        let is_it = |pod: &&Arc<Pod>| pod.uid.to_string() == *uid;
         if let Some(pod) = snapshot.pods_on(node).find(is_it) {
             *uid = pod.key.to_string();
         }

@@ -174,6 +174,7 @@ pub(crate) fn read(look: &Look<'_>, facts: &mut Facts) -> BTreeMap<Cause, Fine> 
 }
 
 pub(crate) use log::read as read_logs;
+pub(crate) use mount::is_remote;
 pub(crate) use systemd::package;
 
 /// What is fine now outranks what a log tells of before, and what kubelet told last.

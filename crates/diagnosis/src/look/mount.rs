@@ -27,7 +27,7 @@ const REMOTE: &[&str] = &[
 ];
 
 /// Whether a server or daemon is behind a mount.
-pub(super) fn is_remote(mount: &Mount) -> bool {
+pub(crate) fn is_remote(mount: &Mount) -> bool {
     REMOTE.contains(&mount.kind.as_str()) || mount.kind.starts_with("fuse.")
 }
 

@@ -5,6 +5,7 @@
 mod faults;
 mod hosts;
 mod more;
+mod property;
 
 use diagnosis::{Confidence, Picture, Report, diagnose, diagnose_host};
 use faults::{Era, Said};

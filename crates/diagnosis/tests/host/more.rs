@@ -1,11 +1,10 @@
-//! What outranks what, who reaches whom, and what holds for any subset of facts.
+//! What outranks what, who reaches whom, what carries a remedy out.
 
 use diagnosis::{
-    Action, Cause, Confidence, Heartbeat, HostReach, NodeState, Param, Picture, Report, Source,
-    diagnose, one_line_of,
+    Action, Cause, Confidence, Heartbeat, HostReach, Known, NodeState, Param, Picture, Report,
+    Source, diagnose, diagnose_cluster, host_actions, one_line_of,
 };
 use host::{BootId, HostFacts, Journal, MountState, RuntimeName};
-use serde_json::Value;
 
 use crate::faults;
 use crate::hosts::{Api, OTHER_BOOT, cluster, containerd_host, docker_host, log, mount, now, old};
@@ -289,148 +288,58 @@ fn one_line_tells_cause_quote_and_heartbeat() {
     assert_eq!(line.heartbeat, Heartbeat::Renewing { seconds: 4 });
 }
 
-/// xorshift64*: the same numbers every time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn one_in(&mut self, of: u64) -> bool {
-        self.next().is_multiple_of(of)
-    }
-}
-
-/// A host's facts, and where something may be missing.
-struct Known {
-    value: Value,
-    optional: Vec<String>,
-}
-
-impl Known {
-    fn of(facts: &HostFacts) -> Self {
-        let value = serde_json::to_value(facts).unwrap();
-        let mut paths = Vec::new();
-        collect(&value, String::new(), &mut paths);
-        let may_be_null = |path: &String| {
-            let mut less = value.clone();
-            *less.pointer_mut(path).unwrap() = Value::Null;
-            serde_json::from_value::<HostFacts>(less).is_ok()
-        };
-        let optional = paths.into_iter().filter(may_be_null).collect();
-        Self { value, optional }
-    }
-
-    /// The same host with less known: one in `of` facts is gone.
-    fn less(&self, random: &mut Random, of: u64) -> HostFacts {
-        let mut value = self.value.clone();
-        for path in &self.optional {
-            if random.one_in(of)
-                && let Some(place) = value.pointer_mut(path)
-            {
-                *place = Value::Null;
-            }
-        }
-        thin(&mut value, random, of);
-        serde_json::from_value(value).unwrap()
-    }
-}
-
-/// Takes items of lists away, and whole lists.
-fn thin(value: &mut Value, random: &mut Random, of: u64) {
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields.iter_mut() {
-                if let ("units" | "packages", Value::Object(named)) = (name.as_str(), &mut *field) {
-                    named.retain(|_, _| !random.one_in(of));
-                }
-                thin(field, random, of);
-            }
-        }
-        // The three averages of the load stay together.
-        Value::Array(items) if !items.iter().all(Value::is_number) => {
-            if random.one_in(of) {
-                items.clear();
-            }
-            items.retain(|_| !random.one_in(of));
-            items.iter_mut().for_each(|item| thin(item, random, of));
-        }
-        _ => {}
-    }
-}
-
-fn collect(value: &Value, at: String, paths: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                collect(
-                    field,
-                    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
-                    paths,
-                );
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                collect(item, format!("{at}/{index}"), paths);
-            }
-        }
-        _ => {}
-    }
-    if !at.is_empty() && !value.is_null() {
-        paths.push(at);
-    }
+#[test]
+fn remedies_are_carried_out_on_what_was_found() {
+    let fault = |name: &str| {
+        let fault = faults::all()
+            .into_iter()
+            .find(|one| one.name == name)
+            .unwrap();
+        let (_, mut facts) = eras(fault.era).remove(0);
+        (fault.host)(&mut facts);
+        let report = by_host(&facts);
+        let top = report.top().unwrap();
+        host_actions(top.remedy, top, &facts)
+    };
+    let labels = |name| {
+        fault(name)
+            .iter()
+            .map(host::Action::label)
+            .collect::<Vec<_>>()
+    };
+    let restart = |unit| vec![host::Action::Restart { unit }];
+    assert_eq!(fault("kubelet stopped"), restart(host::Unit::Kubelet));
+    assert_eq!(fault("docker frozen"), restart(host::Unit::Docker));
+    assert_eq!(
+        fault("containerd hung under docker"),
+        restart(host::Unit::Containerd)
+    );
+    assert_eq!(
+        fault("containerd under docker stopped"),
+        restart(host::Unit::Containerd)
+    );
+    assert_eq!(labels("bus hung, Debian"), ["reexec-systemd"]);
+    assert_eq!(labels("one runc hung"), ["kill"]);
+    assert_eq!(labels("shim stopped"), ["kill"]);
+    assert_eq!(labels("cgroup frozen"), ["thaw"]);
+    assert_eq!(labels("dead mount of a pod"), ["unmount"]);
+    assert_eq!(labels("dead mount of the host"), Vec::<&str>::new());
+    assert_eq!(labels("disk full"), ["vacuum-journals"]);
+    assert_eq!(labels("nothing keeps the time"), ["start-time-sync"]);
+    assert_eq!(labels("clock off"), Vec::<&str>::new());
 }
 
 #[test]
-fn less_known_is_never_another_certainty() {
-    let mut random = Random(0x5EED_0F0D);
-    let mut wrong = std::collections::BTreeSet::new();
-    for fault in faults::all() {
-        for (era, mut facts) in eras(fault.era) {
-            (fault.host)(&mut facts);
-            let full = by_both(&facts, fault.api);
-            let known = Known::of(&facts);
-            for round in 0..24 {
-                let less = known.less(&mut random, [3, 6, 12][round % 3]);
-                let alone = by_host(&less);
-                crate::assert_harmless(&alone, fault.name);
-                let report = by_both(&less, fault.api);
-                crate::assert_harmless(&report, fault.name);
-                let Some(top) = report.top() else { continue };
-                let sure = top.is_decided() && top.confidence == Confidence::High;
-                // Without its version the overflow is what it is: a bus that hangs.
-                let known = full.findings.iter().any(|one| {
-                    one.cause == top.cause
-                        || (one.cause, top.cause)
-                            == (Cause::SystemdDbusCookieOverflow, Cause::SystemdDbusHung)
-                });
-                if sure && !known {
-                    wrong.insert(format!("{} ({era}): {}", fault.name, top.cause));
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn healthy_hosts_stay_silent_however_little_is_known() {
-    let mut random = Random(0xC0FF_EE01);
-    for (era, facts) in eras(faults::Era::Both) {
-        let known = Known::of(&facts);
-        for round in 0..150 {
-            let less = known.less(&mut random, [2, 4, 9][round % 3]);
-            let report = by_both(&less, Api::Ready);
-            assert!(
-                report.is_silent(),
-                "{era}: {:#?}\n{less:#?}",
-                report.findings
-            );
-        }
-    }
+fn a_cluster_is_diagnosed_with_the_looks_there_are() {
+    let snapshot = cluster(Api::Silent(100));
+    let mut facts = containerd_host();
+    let kubelet = facts.units.get_mut("kubelet").unwrap();
+    (kubelet.active, kubelet.sub) = ("inactive".into(), "dead".into());
+    let all = diagnose_cluster(&snapshot, now(), |_| Known::default());
+    assert_eq!(said(&all["n1"]).unwrap().0, Cause::NodeUnreachable);
+    let all = diagnose_cluster(&snapshot, now(), |_| Known {
+        host: Some(&facts),
+        ..Known::default()
+    });
+    assert_eq!(said(&all["n1"]).unwrap().0, Cause::KubeletStopped);
 }

@@ -4,16 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::PathBuf;
 
-const EN: &str = include_str!("locales/en.toml");
-const ZH: &str = include_str!("locales/zh-CN.toml");
+/// The dictionaries of a language: file name and text.
+type Files = &'static [(&'static str, &'static str)];
+
+const EN: Files = &[
+    ("en.toml", include_str!("locales/en.toml")),
+    (
+        "diagnosis.en.toml",
+        include_str!("locales/diagnosis.en.toml"),
+    ),
+];
+const ZH: Files = &[
+    ("zh-CN.toml", include_str!("locales/zh-CN.toml")),
+    (
+        "diagnosis.zh-CN.toml",
+        include_str!("locales/diagnosis.zh-CN.toml"),
+    ),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=locales");
     println!("cargo::rerun-if-changed=build.rs");
-    let en = read("en.toml", EN)?;
-    let zh = read("zh-CN.toml", ZH)?;
+    let en = read(EN)?;
+    let zh = read(ZH)?;
     let mut faults = Vec::new();
-    for (here, other, missing_in) in [(&en, &zh, "zh-CN.toml"), (&zh, &en, "en.toml")] {
+    for (here, other, missing_in) in [(&en, &zh, "zh-CN"), (&zh, &en, "en")] {
         let missing = here.keys().filter(|key| !other.contains_key(*key));
         faults.extend(missing.map(|key| format!("{missing_in}: no {key}")));
     }
@@ -42,20 +57,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sentences by dotted key. A value `=other.key` stands for that key's sentence.
-fn read(file: &str, text: &str) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
-    let parsed: toml::Table = text.parse().map_err(|error| format!("{file}: {error}"))?;
+/// Sentences by dotted key. A value `=other.key` stands for that key's sentence, in whichever file.
+fn read(files: Files) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
     let mut flat = BTreeMap::new();
-    flatten("", &parsed, &mut flat).map_err(|fault| format!("{file}: {fault}"))?;
-    let resolve = |text: &String| match text.strip_prefix('=') {
+    for (file, text) in files {
+        let parsed: toml::Table = text.parse().map_err(|error| format!("{file}: {error}"))?;
+        flatten("", &parsed, &mut flat).map_err(|fault| format!("{file}: {fault}"))?;
+    }
+    let resolve = |key: &String, text: &String| match text.strip_prefix('=') {
         None => Ok(text.clone()),
         Some(other) => flat
             .get(other)
             .cloned()
-            .ok_or_else(|| format!("{file}: no {other} to refer to")),
+            .ok_or_else(|| format!("{key}: no {other} to refer to")),
     };
     flat.iter()
-        .map(|(key, text)| Ok((key.clone(), resolve(text)?)))
+        .map(|(key, text)| Ok((key.clone(), resolve(key, text)?)))
         .collect()
 }
 
@@ -72,7 +89,11 @@ fn flatten(
         };
         match value {
             toml::Value::Table(inner) => flatten(&key, inner, flat)?,
-            toml::Value::String(text) => drop(flat.insert(key, text.clone())),
+            toml::Value::String(text) => {
+                if flat.insert(key.clone(), text.clone()).is_some() {
+                    return Err(format!("{key} is in another file already"));
+                }
+            }
             _ => return Err(format!("{key} is not a text")),
         }
     }
@@ -92,7 +113,7 @@ fn parameters(text: &str) -> Result<BTreeSet<String>, String> {
             "{" => {
                 let (inner, after) = rest.split_once('}').ok_or("a parameter without end")?;
                 let name = inner.split([':', '|']).next().unwrap_or_default();
-                let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
                 if name.is_empty() || !name.chars().all(plain) {
                     return Err(format!("{{{inner}}} is not a parameter"));
                 }

@@ -4,13 +4,15 @@
 //! Sentences are never sent: what a person reads is made from codes and parameters by `phrases`.
 
 mod error;
+mod findings;
 mod nodes;
 mod openapi;
 mod operation;
 mod routes;
 
 pub use error::ErrorBody;
-pub use nodes::{CordonView, NodeView, NodeWord};
+pub use findings::{Doctor, NodeFindings, StuckPod};
+pub use nodes::{CordonView, NodeView, Trouble};
 pub use openapi::document;
 pub use operation::{
     Acted, CommandBody, CordonBody, DrainBody, NodeProgress, OperationView, PlanView, PodCounts,

@@ -1,22 +1,9 @@
 use std::collections::BTreeMap;
 
+use diagnosis::{Report, Summary};
 use model::{ConditionStatus, Node, Snapshot, Time, marks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Health of a node in one word.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum NodeWord {
-    /// Ready is True.
-    Ready,
-    /// Ready is False: kubelet reports that it cannot work.
-    NotReady,
-    /// Ready is Unknown: kubelet does not report.
-    Unknown,
-}
 
 /// Why and by whom a node is unschedulable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,12 +31,12 @@ pub struct NodeView {
     pub name: String,
     /// UID.
     pub uid: String,
-    /// Health.
-    pub health: NodeWord,
+    /// The node in one line: its state, for how long, and the cause.
+    pub summary: Summary,
     /// What is wrong: condition reasons other than the healthy ones, the most telling first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Trouble>,
-    /// Since when it has this health.
+    /// Since when it has its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
     /// The cordon, when it is unschedulable.
@@ -94,31 +81,43 @@ const NO_TROUBLE_WHEN_TRUE: [&str; 5] = [
     "MaintenanceInProgress",
 ];
 
-impl NodeView {
-    /// The view of one node.
-    pub fn of(snapshot: &Snapshot, node: &Node) -> Self {
-        let health = match node.ready() {
-            ConditionStatus::True => NodeWord::Ready,
-            ConditionStatus::False => NodeWord::NotReady,
-            ConditionStatus::Unknown => NodeWord::Unknown,
-        };
+impl CordonView {
+    /// The cordon of a node, when it has one.
+    pub fn of(node: &Node) -> Option<Self> {
         let mark = |name| node.annotations.get(name).map(str::to_owned);
-        let ours = node.annotations.get(marks::CORDONED).is_some();
-        let cordon = node.unschedulable.then(|| CordonView {
-            ours,
+        node.unschedulable.then(|| Self {
+            ours: node.annotations.get(marks::CORDONED).is_some(),
             by: mark(marks::BY),
             reason: mark(marks::REASON),
             ticket: mark(marks::TICKET),
             since: mark(marks::SINCE),
-        });
+        })
+    }
+}
+
+impl NodeView {
+    /// The views of all nodes.
+    pub fn all(snapshot: &Snapshot, now: Time) -> Vec<Self> {
+        let reports = diagnosis::diagnose_nodes(snapshot, now);
+        let nodes = snapshot.nodes.iter();
+        nodes
+            .map(|node| {
+                let report = reports.get(&node.name).cloned().unwrap_or_default();
+                Self::of(snapshot, node, &report, now)
+            })
+            .collect()
+    }
+
+    /// The view of one node with a report on it.
+    pub fn of(snapshot: &Snapshot, node: &Node, report: &Report, now: Time) -> Self {
         Self {
             name: node.name.to_string(),
             uid: node.uid.to_string(),
-            health,
+            summary: diagnosis::one_line_of(snapshot, &node.name, now, report),
             troubles: troubles(node),
             since: node.condition("Ready").and_then(|ready| ready.since),
-            cordon,
-            operation: mark(marks::OPERATION),
+            cordon: CordonView::of(node),
+            operation: node.annotations.get(marks::OPERATION).map(str::to_owned),
             zone: node.zone().to_owned(),
             pool: node.pool().to_owned(),
             labels: node
@@ -135,7 +134,7 @@ impl NodeView {
     }
 }
 
-fn troubles(node: &Node) -> Vec<Trouble> {
+pub(crate) fn troubles(node: &Node) -> Vec<Trouble> {
     let mut troubles: Vec<_> = node
         .conditions
         .iter()

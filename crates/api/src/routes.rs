@@ -1,8 +1,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    Acted, ClusterView, CommandBody, CordonBody, DrainBody, NodeView, OperationView, PlanView,
-    StreamLine,
+    Acted, ClusterView, CommandBody, CordonBody, Doctor, DrainBody, NodeFindings, NodeView,
+    OperationView, PlanView, StreamLine,
 };
 
 /// HTTP methods in use.
@@ -93,6 +93,18 @@ pub const ROUTES: &[Route] = &[
         "/api/v1/clusters/{cluster}/nodes",
         "Nodes with state, reason and since when",
         schema::<Vec<NodeView>>,
+    ),
+    get(
+        "findings",
+        "/api/v1/clusters/{cluster}/findings",
+        "What is wrong with which nodes, the worst first, and what to do about it",
+        schema::<Doctor>,
+    ),
+    get(
+        "node_findings",
+        "/api/v1/clusters/{cluster}/nodes/{node}/findings",
+        "What is wrong with one node, and what to do about it",
+        schema::<NodeFindings>,
     ),
     Route {
         changes: false,

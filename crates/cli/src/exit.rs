@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Partly = 4,
     /// Blocked or out of time: what is left can be taken up.
     Blocked = 5,
+    /// Something is wrong with a node, or a text tells of it.
+    Trouble = 6,
     /// Interrupted by a signal.
     Interrupted = 130,
 }

@@ -11,6 +11,7 @@ mod failure;
 mod help;
 mod render;
 mod talk;
+mod texts;
 mod usage;
 
 use std::ffi::{OsStr, OsString};
@@ -95,6 +96,8 @@ async fn dispatch(cli: Cli, talk: &Talk) -> Result<Exit, Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Nodes(args) => commands::nodes::run(talk, global, &args).await,
+        Command::Diagnose(args) => commands::diagnose::run(talk, &args),
+        Command::Doctor(args) => commands::doctor::run(talk, global, &args).await,
         Command::Cordon(args) => commands::cordon::cordon(talk, global, &args).await,
         Command::Uncordon(args) => commands::cordon::uncordon(talk, global, &args).await,
         Command::Plan(args) => commands::plan::run(talk, global, &args).await,

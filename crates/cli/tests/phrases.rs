@@ -67,7 +67,9 @@ fn every_variant_has_a_sentence() {
     check::<NodeJob>("node_job", "", m);
     check::<PodJob>("pod_job", "", m);
     check::<Event>("event", "event", m);
-    check::<api::NodeWord>("health", "", m);
+    check::<diagnosis::NodeState>("node_state", "", m);
+    check::<diagnosis::Family>("family", "", m);
+    check::<diagnosis::Heartbeat>("heartbeat", "heartbeat", m);
     // Pods that need a flag are told in kubectl's words too.
     for (code, _) in codes::<Why>("code") {
         let key = format!("refused.{code}");
@@ -76,6 +78,50 @@ fn every_variant_has_a_sentence() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Every label of a kind of diagnosis has its phrase.
+fn labels(area: &str, labels: &[&str], faults: &mut Vec<String>) {
+    let missing = labels
+        .iter()
+        .filter(|label| !phrases::has(&format!("{area}.{label}")));
+    faults.extend(missing.map(|label| {
+        format!(
+            "no phrase for {area}.{label}: add `{label} = \"…\"` under [{area}] of both \
+             crates/phrases/locales/diagnosis.*.toml"
+        )
+    }));
+}
+
+#[test]
+fn every_label_of_diagnosis_has_a_phrase() {
+    macro_rules! all {
+        ($kind:ident) => {
+            diagnosis::$kind::ALL
+                .iter()
+                .map(|one| one.label())
+                .collect::<Vec<_>>()
+        };
+    }
+    let mut faults = Vec::new();
+    labels("cause", &all!(Cause), &mut faults);
+    labels("action", &all!(Action), &mut faults);
+    labels("probe", &all!(Probe), &mut faults);
+    labels("harm", &all!(Why), &mut faults);
+    labels("confidence", &all!(Confidence), &mut faults);
+    labels("source", &all!(Source), &mut faults);
+    labels("node_state", &all!(NodeState), &mut faults);
+    // Sentences of causes are filled from the parameters of findings.
+    for cause in all!(Cause) {
+        for parameter in phrases::parameters(&format!("cause.{cause}")) {
+            if diagnosis::Param::from_label(&parameter).is_none() {
+                faults.push(format!(
+                    "cause.{cause}: {parameter} is no parameter of findings"
+                ));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 /// The texts to which the arms of a `match` lead, in the part of a source file between two marks.

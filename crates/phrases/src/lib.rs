@@ -1,7 +1,7 @@
 //! Every user-facing sentence, in English and Chinese, by code and parameters. Pure.
 //!
-//! The dictionaries are `locales/en.toml` and `locales/zh-CN.toml`; the build fails where they differ in keys or
-//! parameters. A sentence may hold:
+//! The dictionaries are `locales/en.toml` and `locales/zh-CN.toml`, and beside each the one of what is wrong with nodes,
+//! `diagnosis.*.toml`; the build fails where they differ in keys or parameters. A sentence may hold:
 //!
 //! - `{name}`: the parameter as it is; lists are joined, objects become `namespace/name`.
 //! - `{name:time}`, `{name:duration}` (seconds), `{name:ms}`: in the reader's manner.

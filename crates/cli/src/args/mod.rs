@@ -106,6 +106,8 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Nodes(NodesArgs),
+    Doctor(DoctorArgs),
+    Diagnose(DiagnoseArgs),
     Cordon(SchedulingArgs),
     Uncordon(UncordonArgs),
     Plan(Box<PlanArgs>),
@@ -158,6 +160,27 @@ pub(crate) struct NodesArgs {
     pub(crate) which: Which,
     #[arg(short, long)]
     pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// What no names and no labels mean too; written out it says what is meant.
+    #[arg(long, conflicts_with_all = ["nodes", "selector"])]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseArgs {
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) systemd: Option<String>,
+    #[arg(long)]
+    pub(crate) container: bool,
 }
 
 #[derive(Clone, Debug, Args)]

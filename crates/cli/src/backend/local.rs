@@ -2,10 +2,13 @@
 
 use std::sync::Mutex;
 
-use api::{Acted, CordonBody, DrainBody, NodeView, OperationView, PlanView, StreamLine};
+use api::{
+    Acted, CordonBody, Doctor, DrainBody, NodeFindings, NodeView, OperationView, PlanView,
+    StreamLine,
+};
 use engine::{Command, DrainRequest, Engine, Options, RECORD_FORMAT, Scheduling};
 use kubernetes::{Cluster, Mirror, MirrorOptions};
-use model::{OperationId, Selector};
+use model::{OperationId, Selector, Time};
 use operations::drain::{Person, Plan};
 use store::{Filter, Store};
 
@@ -76,11 +79,33 @@ impl Local {
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, Failure> {
         let connected = self.connected()?;
         let snapshot = connected.engine.snapshot(&connected.cluster.id).await?;
-        Ok(snapshot
-            .nodes
-            .iter()
-            .map(|node| NodeView::of(&snapshot, node))
-            .collect())
+        Ok(NodeView::all(&snapshot, Time::now()))
+    }
+
+    /// What is wrong with these nodes.
+    pub(crate) async fn doctor(&self, names: &[String]) -> Result<Doctor, Failure> {
+        let connected = self.connected()?;
+        let snapshot = connected.engine.snapshot(&connected.cluster.id).await?;
+        let now = Time::now();
+        let (mut nodes, mut unknown) = (Vec::new(), Vec::new());
+        for name in names {
+            match NodeFindings::of(&snapshot, name, now) {
+                Some(findings) => nodes.push(findings),
+                None => unknown.push(name.clone()),
+            }
+        }
+        if unknown.is_empty() {
+            Ok(Doctor::named(nodes, now))
+        } else {
+            Err(engine::EngineError::UnknownNodes { nodes: unknown }.into())
+        }
+    }
+
+    /// What is wrong with all nodes.
+    pub(crate) async fn doctor_all(&self) -> Result<Doctor, Failure> {
+        let connected = self.connected()?;
+        let snapshot = connected.engine.snapshot(&connected.cluster.id).await?;
+        Ok(Doctor::of(&snapshot, Time::now()))
     }
 
     /// Names of the nodes with these labels.

@@ -8,7 +8,7 @@ mod remote;
 
 use std::time::Duration;
 
-use api::{Acted, CordonBody, DrainBody, NodeView, OperationView, PlanView, StreamLine};
+use api::{Acted, CordonBody, Doctor, DrainBody, NodeView, OperationView, PlanView, StreamLine};
 use engine::Command;
 use kubernetes::Connect;
 use model::{OperationId, Selector};
@@ -75,6 +75,23 @@ impl Backend {
         };
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(nodes)
+    }
+
+    /// What is wrong with these nodes, in this order.
+    pub(crate) async fn doctor(&self, names: &[String]) -> Result<Doctor, Failure> {
+        let doctor = match self {
+            Self::Local(local) => local.doctor(names).await,
+            Self::Remote(remote) => remote.doctor(names).await,
+        };
+        self.explained(doctor).await
+    }
+
+    /// What is wrong with which nodes of the cluster.
+    pub(crate) async fn doctor_all(&self) -> Result<Doctor, Failure> {
+        match self {
+            Self::Local(local) => local.doctor_all().await,
+            Self::Remote(remote) => remote.doctor_all().await,
+        }
     }
 
     /// Waits for a change of the picture; a server is asked again after a while.

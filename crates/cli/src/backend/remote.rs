@@ -1,12 +1,12 @@
 //! A refloat server.
 
 use api::{
-    Acted, ClusterView, CommandBody, CordonBody, DrainBody, ErrorBody, NodeView, OperationView,
-    PlanView, StreamLine,
+    Acted, ClusterView, CommandBody, CordonBody, Doctor, DrainBody, ErrorBody, NodeFindings,
+    NodeView, OperationView, PlanView, StreamLine,
 };
 use engine::Command;
 use futures::StreamExt;
-use model::{Labels, OperationId, Selector};
+use model::{Labels, OperationId, Selector, Time};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -154,6 +154,30 @@ impl Remote {
 
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, Failure> {
         self.get(&format!("{}/nodes", self.cluster().await?)).await
+    }
+
+    pub(crate) async fn doctor(&self, names: &[String]) -> Result<Doctor, Failure> {
+        let cluster = self.cluster().await?;
+        let (mut nodes, mut unknown) = (Vec::new(), Vec::new());
+        for name in names {
+            let path = format!("{cluster}/nodes/{}/findings", segment(name));
+            match self.get::<NodeFindings>(&path).await {
+                Ok(findings) => nodes.push(findings),
+                // All names that do not exist are told at once.
+                Err(failure) if failure.code == "unknown_nodes" => unknown.push(name.clone()),
+                Err(failure) => return Err(failure),
+            }
+        }
+        if unknown.is_empty() {
+            Ok(Doctor::named(nodes, Time::now()))
+        } else {
+            Err(Failure::new("unknown_nodes").with("nodes", unknown))
+        }
+    }
+
+    pub(crate) async fn doctor_all(&self) -> Result<Doctor, Failure> {
+        self.get(&format!("{}/findings", self.cluster().await?))
+            .await
     }
 
     pub(crate) async fn plan(&self, body: &DrainBody) -> Result<PlanView, Failure> {

@@ -2,6 +2,8 @@
 
 pub(crate) mod completion;
 pub(crate) mod cordon;
+pub(crate) mod diagnose;
+pub(crate) mod doctor;
 pub(crate) mod drain;
 mod following;
 pub(crate) mod nodes;

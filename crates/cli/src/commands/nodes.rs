@@ -1,7 +1,6 @@
 //! `refloat nodes`.
 
 use api::NodeView;
-use model::Time;
 use serde_json::Value;
 
 use crate::args::{Global, NodesArgs};
@@ -50,7 +49,7 @@ fn lines(talk: &Talk, nodes: &[NodeView]) -> Vec<String> {
             .map(|node| format!("node/{}", node.name))
             .collect(),
         _ if nodes.is_empty() => Vec::new(),
-        form => render::nodes::table(&talk.voice, nodes, form == Output::Wide, Time::now()),
+        form => render::nodes::table(&talk.voice, nodes, form == Output::Wide),
     }
 }
 

@@ -1,5 +1,9 @@
 //! What people see.
 
+pub(crate) mod doctor;
+pub(crate) mod findings;
+#[cfg(test)]
+mod golden;
 pub(crate) mod live;
 pub(crate) mod nodes;
 pub(crate) mod operations;

@@ -1,14 +1,14 @@
 //! The table of nodes.
 
 use api::{CordonView, NodeView};
-use model::Time;
 use phrases::Voice;
 use serde_json::{Value, json};
 
+use super::findings::{self, plain};
 use super::table::Table;
 
 /// The lines of the table.
-pub(crate) fn table(voice: &Voice, nodes: &[NodeView], wide: bool, now: Time) -> Vec<String> {
+pub(crate) fn table(voice: &Voice, nodes: &[NodeView], wide: bool) -> Vec<String> {
     let column = |name: &str| voice.say(&format!("column.{name}"), &Value::Null);
     let mut header: Vec<String> = [
         "name",
@@ -22,13 +22,17 @@ pub(crate) fn table(voice: &Voice, nodes: &[NodeView], wide: bool, now: Time) ->
     .map(column)
     .into();
     if wide {
-        header.extend(["uid", "trouble"].map(column));
+        header.push(column("uid"));
+    }
+    header.push(column("why"));
+    if wide {
+        header.push(column("trouble"));
     }
     let mut table = Table::new(header);
     for node in nodes {
         let mut cells = vec![
             node.name.clone(),
-            status(voice, node, now),
+            status(voice, node),
             scheduling(voice, node.cordon.as_ref()),
             place(voice, node),
             node.pods.to_string(),
@@ -36,47 +40,62 @@ pub(crate) fn table(voice: &Voice, nodes: &[NodeView], wide: bool, now: Time) ->
             node.operation.clone().unwrap_or_else(|| none(voice)),
         ];
         if wide {
-            let troubles: Vec<_> = node
-                .troubles
-                .iter()
-                .map(|trouble| {
-                    format!(
-                        "{} {}: {}",
-                        trouble.condition, trouble.reason, trouble.message
-                    )
-                })
-                .collect();
             cells.push(node.uid.clone());
-            cells.push(if troubles.is_empty() {
-                none(voice)
-            } else {
-                troubles.join("; ")
-            });
+        }
+        cells.push(why(voice, node));
+        if wide {
+            cells.push(troubles(voice, node));
         }
         table.row(cells);
     }
     table.lines()
 }
 
+/// All conditions that are not as they should be, in the words of who set them.
+fn troubles(voice: &Voice, node: &NodeView) -> String {
+    let troubles: Vec<_> = node
+        .troubles
+        .iter()
+        .map(|trouble| {
+            plain(&format!(
+                "{} {}: {}",
+                trouble.condition, trouble.reason, trouble.message
+            ))
+        })
+        .collect();
+    if troubles.is_empty() {
+        none(voice)
+    } else {
+        troubles.join("; ")
+    }
+}
+
 fn none(voice: &Voice) -> String {
     voice.say("word.none", &Value::Null)
 }
 
-/// Health, for how long, and the most telling reason.
-fn status(voice: &Voice, node: &NodeView, now: Time) -> String {
-    let mut text = voice.code("health", &json!(node.health));
-    if let Some(since) = node.since {
-        let seconds = now.as_second() - since.as_second();
+/// State, and for how long; why is told in a column of its own, so that one sick node does not push all others apart.
+fn status(voice: &Voice, node: &NodeView) -> String {
+    let mut text = voice.code("node_state", &json!(node.summary.state));
+    if let Some(seconds) = node.summary.seconds {
         text.push(' ');
         text.push_str(&phrases::duration(voice.language, seconds));
-    }
-    if let Some(trouble) = node.troubles.first() {
-        text.push_str(&format!(" ({})", trouble.reason));
     }
     text
 }
 
-fn scheduling(voice: &Voice, cordon: Option<&CordonView>) -> String {
+/// The cause; else, of a node that is not ready, the words of its condition.
+fn why(voice: &Voice, node: &NodeView) -> String {
+    let raw = || {
+        let trouble = node.troubles.first()?;
+        Some(plain(&format!("{}: {}", trouble.reason, trouble.message)))
+    };
+    findings::why(voice, &node.summary)
+        .or_else(raw)
+        .unwrap_or_else(|| none(voice))
+}
+
+pub(crate) fn scheduling(voice: &Voice, cordon: Option<&CordonView>) -> String {
     let Some(cordon) = cordon else {
         return voice.say("scheduling.schedulable", &Value::Null);
     };

@@ -1,6 +1,7 @@
 //! The program itself in front of a real control plane. One control plane for all: a start costs seconds.
 
 mod basics;
+mod doctor;
 mod draining;
 mod inputs;
 mod rig;
@@ -30,6 +31,7 @@ async fn refloat() -> Result<()> {
         basics::nodes,
         basics::cordon,
         basics::completion,
+        doctor::a_sick_node,
         draining::plan_writes_nothing,
         draining::refused,
         draining::drained,

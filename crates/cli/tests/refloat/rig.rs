@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Rig {
     pub(crate) plane: ControlPlane,
     pub(crate) client: Client,
-    _kubelets: Kubelets,
+    pub(crate) kubelets: Kubelets,
     folder: tempfile::TempDir,
 }
 
@@ -140,7 +140,7 @@ impl Rig {
         Ok(Self {
             plane,
             client,
-            _kubelets: kubelets,
+            kubelets,
             folder: tempfile::tempdir()?,
         })
     }

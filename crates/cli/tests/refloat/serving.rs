@@ -43,6 +43,7 @@ pub(crate) async fn the_same_through_a_server(rig: &Rig) -> Result<()> {
     run(&["nodes", "nod-0001"])
         .await?
         .check(1, &[], &["close to it: node-0001"])?;
+    crate::doctor::through(rig, &run).await?;
     run(&["cordon", "node-0001", "--reason", "x"])
         .await?
         .check(0, &["node/node-0001 cordoned"], &[])?;

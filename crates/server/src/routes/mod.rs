@@ -43,6 +43,8 @@ fn handler(id: &str) -> Option<MethodRouter<Arc<App>>> {
     Some(match id {
         "clusters" => get(clusters::list),
         "nodes" => get(clusters::nodes),
+        "findings" => get(clusters::findings),
+        "node_findings" => get(clusters::node_findings),
         "plan" => post(clusters::plan),
         "drain" => post(clusters::drain),
         "cordon" => post(clusters::cordon),

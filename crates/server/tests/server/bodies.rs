@@ -187,6 +187,7 @@ async fn who_comes_without_a_good_token_learns_nothing() -> Result<()> {
         let path = route
             .path
             .replace("{cluster}", "none")
+            .replace("{node}", "none")
             .replace("{operation}", "none");
         let method = match route.method {
             api::Method::Get => Method::GET,

@@ -1,7 +1,9 @@
 //! Every route answers as the document says.
 
 use anyhow::{Context, Result, ensure};
-use api::{Acted, ClusterView, NodeView, OperationView, PlanView, StreamLine};
+use api::{
+    Acted, ClusterView, Doctor, NodeFindings, NodeView, OperationView, PlanView, StreamLine,
+};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -18,6 +20,8 @@ fn check(route: &str, text: &str) -> Result<()> {
     match route {
         "clusters" => is::<Vec<ClusterView>>(text),
         "nodes" => is::<Vec<NodeView>>(text),
+        "findings" => is::<Doctor>(text),
+        "node_findings" => is::<NodeFindings>(text),
         "plan" => is::<PlanView>(text),
         "cordon" | "uncordon" => is::<Vec<Acted>>(text),
         "operations" => is::<Vec<OperationView>>(text),
@@ -50,6 +54,8 @@ async fn every_route_answers_as_documented() -> Result<()> {
     for id in [
         "clusters",
         "nodes",
+        "findings",
+        "node_findings",
         "plan",
         "cordon",
         "uncordon",
@@ -68,6 +74,7 @@ async fn every_route_answers_as_documented() -> Result<()> {
         let path = route
             .path
             .replace("{cluster}", &cluster)
+            .replace("{node}", "conform")
             .replace("{operation}", &operation);
         let (method, body) = match route.method {
             api::Method::Get => (Method::GET, None),
@@ -117,6 +124,13 @@ async fn every_route_answers_as_documented() -> Result<()> {
             .0,
         200
     );
+    let (status, body) = served
+        .read(
+            &format!("/api/v1/clusters/{name}/nodes/nobody/findings"),
+            "boss",
+        )
+        .await?;
+    assert_eq!((status, &body["code"]), (404, &json!("unknown_nodes")));
     served.stop().await??;
     Ok(())
 }

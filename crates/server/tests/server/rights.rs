@@ -108,6 +108,7 @@ async fn no_changing_route_works_without_rights() -> Result<()> {
         let path = route
             .path
             .replace("{cluster}", &cluster)
+            .replace("{node}", "rights")
             .replace("{operation}", &operation);
         let (method, body) = match route.method {
             api::Method::Get => (Method::GET, None),

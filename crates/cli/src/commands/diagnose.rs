@@ -1,0 +1,86 @@
+//! `refloat diagnose`: what texts say. It needs no cluster.
+
+use diagnosis::{Context, Origin, Report, Source};
+use serde_json::{Value, json};
+
+use crate::args::DiagnoseArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::render::findings::{self, Manner};
+use crate::talk::{Output, Talk};
+use crate::texts::Texts;
+
+pub(crate) fn run(talk: &Talk, args: &DiagnoseArgs) -> Result<Exit, Failure> {
+    let files: Vec<_> = args.files.iter().chain(&args.file).cloned().collect();
+    let texts = Texts::read(&files)?;
+    for failure in &texts.empty {
+        talk.warn(&failure.sentence(&talk.voice));
+    }
+    let context = Context {
+        systemd: args.systemd.clone(),
+        origin: if args.container {
+            Origin::Container
+        } else {
+            Origin::Host
+        },
+    };
+    let report = diagnosis::diagnose_with(&texts.text, &context);
+    match talk.output {
+        Output::Json => talk.json_document(&placed(&report, &texts)?),
+        Output::Name => {
+            let causes = report.findings.iter();
+            causes.for_each(|finding| talk.out(finding.cause.label()));
+        }
+        form => {
+            for line in lines(talk, &report, &texts, form == Output::Wide) {
+                talk.out(&line);
+            }
+        }
+    }
+    Ok(match report.top() {
+        Some(_) => Exit::Trouble,
+        None => Exit::Done,
+    })
+}
+
+fn lines(talk: &Talk, report: &Report, texts: &Texts, wide: bool) -> Vec<String> {
+    let manner = Manner {
+        voice: &talk.voice,
+        wide,
+        place: &|line| {
+            let (file, line) = texts.place(line);
+            (file.map(str::to_owned), line)
+        },
+    };
+    let mut lines = findings::lines(&manner.blocks(report), 0);
+    if report.top().is_none() {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.push(talk.say("finding.nothing", json!({ "lines": texts.lines })));
+    }
+    lines
+}
+
+/// The report with the lines of the texts it was made from, and their names where there are several.
+fn placed(report: &Report, texts: &Texts) -> Result<Value, Failure> {
+    let mut report = report.clone();
+    let mut files = Vec::new();
+    for evidence in report.findings.iter_mut().flat_map(|one| &mut one.evidence) {
+        let text = evidence.source == Source::Text;
+        let (file, line) = texts.place(evidence.line);
+        if text {
+            evidence.line = line;
+        }
+        files.push(file.filter(|_| text));
+    }
+    let mut value = serde_json::to_value(&report).map_err(Failure::internal)?;
+    let findings = value["findings"].as_array_mut().into_iter().flatten();
+    let evidence = findings.flat_map(|finding| finding["evidence"].as_array_mut());
+    for (evidence, file) in evidence.flatten().zip(files) {
+        if let Some(file) = file {
+            evidence["file"] = file.into();
+        }
+    }
+    Ok(value)
+}

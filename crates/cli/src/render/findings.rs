@@ -1,0 +1,282 @@
+//! Findings, for people: what is wrong, on what ground, what to do and what not.
+
+use std::collections::BTreeMap;
+
+use diagnosis::{
+    Action, Cause, Confidence, Evidence, Finding, Param, Report, Source, Summary, Verdict,
+};
+use phrases::Voice;
+use serde_json::{Map, Value, json};
+use unicode_width::UnicodeWidthStr;
+
+use super::table::cut;
+
+/// So many quotes of a finding are shown unless all are wanted, and so much of each.
+const QUOTES: usize = 3;
+const QUOTE_WIDTH: usize = 220;
+
+/// Actions that only say "look": the probes say what to look at.
+const LOOKING: [Action; 6] = [
+    Action::ProbeRuntime,
+    Action::CheckHostAlive,
+    Action::ReadKubeletLog,
+    Action::ReadRuntimeLog,
+    Action::CheckMemoryFragmentation,
+    Action::CheckCsiAttach,
+];
+
+/// How findings are told.
+pub(crate) struct Manner<'a> {
+    pub(crate) voice: &'a Voice,
+    /// All quotes, in full.
+    pub(crate) wide: bool,
+    /// Where a line of a text is: file and line.
+    pub(crate) place: &'a dyn Fn(usize) -> (Option<String>, usize),
+}
+
+/// A title with labelled lines below it.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) title: String,
+    pub(crate) rows: Vec<(String, String)>,
+}
+
+/// The lines of blocks, their labels in one column. A label that stands above is not repeated.
+pub(crate) fn lines(blocks: &[Block], indent: usize) -> Vec<String> {
+    let rows = || blocks.iter().flat_map(|block| &block.rows);
+    let width = rows().map(|(label, _)| label.width()).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for (at, block) in blocks.iter().enumerate() {
+        if at > 0 {
+            lines.push(String::new());
+        }
+        lines.push(format!("{}{}", " ".repeat(indent), block.title));
+        let mut before = "";
+        for (label, text) in &block.rows {
+            let shown = if label == before { "" } else { label };
+            before = label;
+            let gap = " ".repeat(width - shown.width() + 2);
+            lines.push(format!("{}{shown}{gap}{text}", " ".repeat(indent + 2)));
+        }
+    }
+    lines
+}
+
+impl Manner<'_> {
+    /// A block for each root, its consequences with it; what calls for nothing last.
+    pub(crate) fn blocks(&self, report: &Report) -> Vec<Block> {
+        let roots = report
+            .findings
+            .iter()
+            .filter(|finding| root(report, finding) == finding.cause);
+        roots.map(|finding| self.block(report, finding)).collect()
+    }
+
+    fn block(&self, report: &Report, finding: &Finding) -> Block {
+        let what = cause(self.voice, finding.cause, &finding.params);
+        let mut rows = self.quotes(finding);
+        if finding.remedy == Action::Nothing {
+            let title = self.say("finding.benign", json!({ "what": what }));
+            return Block { title, rows };
+        }
+        let rank = match &finding.verdict {
+            Verdict::Decided => self.confidence(finding.confidence),
+            Verdict::Undetermined { probes } => {
+                for (at, probe) in probes.iter().enumerate() {
+                    let text = self.say(&format!("probe.{probe}"), Value::Null);
+                    rows.push(self.row("look", format!("{}. {text}", at + 1)));
+                }
+                self.say("finding.symptom", Value::Null)
+            }
+        };
+        let looks = !finding.is_decided() && LOOKING.contains(&finding.remedy);
+        let steps = (!looks).then_some(finding.remedy);
+        for (at, action) in steps.into_iter().chain(finding.next.clone()).enumerate() {
+            let label = if at == 0 && !looks && finding.is_decided() {
+                "do"
+            } else {
+                "then"
+            };
+            rows.push(self.row(label, self.step(action)));
+        }
+        for harm in &finding.harmful {
+            let text = self.say("finding.harm", json!(harm));
+            rows.push(self.row("never", text));
+        }
+        for other in &report.findings {
+            if other.cause != finding.cause && root(report, other) == finding.cause {
+                rows.push(self.row("effect", cause(self.voice, other.cause, &other.params)));
+            }
+        }
+        let title = self.say("finding.title", json!({ "what": what, "rank": rank }));
+        Block { title, rows }
+    }
+
+    fn quotes(&self, finding: &Finding) -> Vec<(String, String)> {
+        let all = &finding.evidence;
+        let shown: Vec<&Evidence> = if self.wide || all.len() <= QUOTES {
+            all.iter().collect()
+        } else {
+            // The first ones, and the last word on it.
+            all.iter().take(QUOTES - 1).chain(all.last()).collect()
+        };
+        let mut rows: Vec<_> = shown
+            .iter()
+            .map(|evidence| self.quote(evidence, finding))
+            .collect();
+        if finding.count > shown.len() as u64 {
+            let label = rows.last().map(|(label, _)| label.clone());
+            let times = self.say("finding.times", json!({ "count": finding.count }));
+            rows.push((label.unwrap_or_default(), times));
+        }
+        rows
+    }
+
+    fn quote(&self, evidence: &Evidence, finding: &Finding) -> (String, String) {
+        let label = match (evidence.source, (self.place)(evidence.line)) {
+            (Source::Text, (Some(file), line)) => format!("{file}:{line}"),
+            (Source::Text, (None, line)) => self.say("finding.line", json!({ "line": line })),
+            (source, _) => self.say(&format!("source.{source}"), Value::Null),
+        };
+        let text = match (evidence.source, finding.params.get(&Param::LeaseAge)) {
+            // Its quote is made for programs.
+            (Source::Lease, Some(age)) => {
+                self.say("heartbeat.stopped", json!({ "seconds": number(age) }))
+            }
+            _ if self.wide => plain(&evidence.quote),
+            _ => cut(&plain(&evidence.quote), QUOTE_WIDTH),
+        };
+        (label, text)
+    }
+
+    fn step(&self, action: Action) -> String {
+        let key = format!("how.{action}");
+        let how = phrases::has(&key).then(|| self.say(&key, Value::Null));
+        self.say("finding.step", json!({ "action": action, "how": how }))
+    }
+
+    fn confidence(&self, confidence: Confidence) -> String {
+        self.say(&format!("confidence.{confidence}"), Value::Null)
+    }
+
+    pub(crate) fn row(&self, label: &str, text: String) -> (String, String) {
+        (self.say(&format!("finding.{label}"), Value::Null), text)
+    }
+
+    pub(crate) fn say(&self, key: &str, params: Value) -> String {
+        self.voice.say(key, &params)
+    }
+}
+
+/// The cause at the beginning of a chain. Chains have no circles.
+fn root(report: &Report, finding: &Finding) -> Cause {
+    let explainer = finding.explained_by.and_then(|cause| {
+        let mut all = report.findings.iter();
+        all.find(|other| other.cause == cause)
+    });
+    explainer.map_or(finding.cause, |explainer| root(report, explainer))
+}
+
+/// What is wrong, in a clause.
+pub(crate) fn cause(voice: &Voice, cause: Cause, params: &BTreeMap<Param, String>) -> String {
+    voice.say(&format!("cause.{cause}"), &values(params))
+}
+
+/// Why a node is as it is, in a clause; nothing when there is nothing to say.
+pub(crate) fn why(voice: &Voice, summary: &Summary) -> Option<String> {
+    let what = summary.cause.map(|found| {
+        let what = cause(voice, found, &summary.params);
+        if summary.decided {
+            what
+        } else {
+            voice.say("finding.undetermined", &json!({ "what": what }))
+        }
+    })?;
+    let heartbeat = heartbeat(voice, summary);
+    Some(voice.say(
+        "doctor.why",
+        &json!({ "what": what, "heartbeat": heartbeat }),
+    ))
+}
+
+/// The heartbeat, where it tells more than the state does: that kubelet of a node in trouble is alive, or that it is not.
+pub(crate) fn heartbeat(voice: &Voice, summary: &Summary) -> Option<String> {
+    use diagnosis::{Heartbeat, NodeState};
+    let said = summary.params.contains_key(&Param::LeaseAge);
+    match (summary.heartbeat, summary.state) {
+        (Heartbeat::Renewing { .. }, NodeState::NotReady | NodeState::Unreachable) => {
+            Some(voice.say("heartbeat.renewing", &Value::Null))
+        }
+        (Heartbeat::Stopped { seconds }, _) if !said => {
+            Some(voice.say("heartbeat.stopped", &json!({ "seconds": seconds })))
+        }
+        _ => None,
+    }
+}
+
+fn values(params: &BTreeMap<Param, String>) -> Value {
+    let mut values = Map::new();
+    for (param, text) in params {
+        let value = match param {
+            Param::Number | Param::Affected | Param::Total | Param::Pods | Param::LeaseAge => {
+                number(text)
+            }
+            // What the rules call a server that has no name.
+            Param::Subject if text == "server" => continue,
+            _ => plain(text).into(),
+        };
+        values.insert(param.label().to_owned(), value);
+    }
+    Value::Object(values)
+}
+
+fn number(text: &str) -> Value {
+    let whole = text.parse::<i64>().ok().map(Value::from);
+    let any = || text.parse::<f64>().ok().map(Value::from);
+    whole.or_else(any).unwrap_or_else(|| plain(text).into())
+}
+
+/// Foreign text on a terminal: control characters are shown and not obeyed.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => out.push(' '),
+            '\0'..='\x1f' | '\x7f' => {
+                out.push('^');
+                out.push(char::from((c as u8) ^ 0x40));
+            }
+            // Order of writing turned round.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{fffd}'),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_steer_a_terminal() {
+        assert_eq!(
+            plain("a\tb\x1b[2J\x07\u{9b}\u{202e}磁盘"),
+            "a b^[[2J^G\u{fffd}\u{fffd}磁盘"
+        );
+    }
+
+    #[test]
+    fn labels_are_aligned_in_wide_characters() {
+        let row = |label: &str, text: &str| (label.to_owned(), text.to_owned());
+        let block = Block {
+            title: "磁盘已满".to_owned(),
+            rows: vec![row("第 1 行", "x"), row("不要", "y"), row("不要", "z")],
+        };
+        assert_eq!(
+            lines(&[block], 0),
+            ["磁盘已满", "  第 1 行  x", "  不要     y", "           z"]
+        );
+    }
+}

@@ -9,11 +9,8 @@ use phrases::Voice;
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::table::cut;
-
-/// So many quotes of a finding are shown unless all are wanted, and so much of each.
+/// So many quotes of a finding are shown unless all are wanted.
 const QUOTES: usize = 3;
-const QUOTE_WIDTH: usize = 220;
 
 /// Actions that only say "look": the probes say what to look at.
 const LOOKING: [Action; 6] = [
@@ -92,15 +89,19 @@ impl Manner<'_> {
         let looks = !finding.is_decided() && LOOKING.contains(&finding.remedy);
         let steps = (!looks).then_some(finding.remedy);
         for (at, action) in steps.into_iter().chain(finding.next.clone()).enumerate() {
-            let label = if at == 0 && !looks && finding.is_decided() {
-                "do"
-            } else {
-                "then"
+            let label = match (at, &finding.verdict, finding.confidence) {
+                // A first sign is no ground to reboot a machine.
+                (0, Verdict::Decided, Confidence::Low) => "lasting",
+                (0, Verdict::Decided, _) => "do",
+                _ => "then",
             };
             rows.push(self.row(label, self.step(action)));
         }
         for harm in &finding.harmful {
-            let text = self.say("finding.harm", json!(harm));
+            // What comes later does harm only when it comes first.
+            let later = finding.next.contains(&harm.action);
+            let key = if later { "harm_first" } else { "harm" };
+            let text = self.say(&format!("finding.{key}"), json!(harm));
             rows.push(self.row("never", text));
         }
         for other in &report.findings {
@@ -113,20 +114,29 @@ impl Manner<'_> {
     }
 
     fn quotes(&self, finding: &Finding) -> Vec<(String, String)> {
-        let all = &finding.evidence;
+        // A line may say the same in two ways.
+        let mut all: Vec<&Evidence> = Vec::new();
+        for evidence in &finding.evidence {
+            if !all.contains(&evidence) {
+                all.push(evidence);
+            }
+        }
+        let double = finding.evidence.len() - all.len();
         let shown: Vec<&Evidence> = if self.wide || all.len() <= QUOTES {
-            all.iter().collect()
+            all
         } else {
             // The first ones, and the last word on it.
-            all.iter().take(QUOTES - 1).chain(all.last()).collect()
+            let last = all.last().copied();
+            all.iter().copied().take(QUOTES - 1).chain(last).collect()
         };
         let mut rows: Vec<_> = shown
             .iter()
             .map(|evidence| self.quote(evidence, finding))
             .collect();
-        if finding.count > shown.len() as u64 {
+        let count = finding.count.saturating_sub(double as u64);
+        if count > shown.len() as u64 {
             let label = rows.last().map(|(label, _)| label.clone());
-            let times = self.say("finding.times", json!({ "count": finding.count }));
+            let times = self.say("finding.times", json!({ "count": count }));
             rows.push((label.unwrap_or_default(), times));
         }
         rows
@@ -144,7 +154,11 @@ impl Manner<'_> {
                 self.say("heartbeat.stopped", json!({ "seconds": number(age) }))
             }
             _ if self.wide => plain(&evidence.quote),
-            _ => cut(&plain(&evidence.quote), QUOTE_WIDTH),
+            // Not cut: the telling words are often the last. Columns of events are drawn together.
+            _ => {
+                let quote = plain(&evidence.quote);
+                quote.split_whitespace().collect::<Vec<_>>().join(" ")
+            }
         };
         (label, text)
     }

@@ -85,6 +85,33 @@ kubelet 已有几分钟列不出容器（PLEG） —— 只是症状，原因未
     assert_eq!(diagnosed(Language::ZhCn, text), expected);
 }
 
+#[test]
+fn a_first_sign_is_no_ground_to_act() {
+    let text = "kernel: unregister_netdevice: waiting for lo to become free. Usage count = 1";
+    let expected = "\
+a network device cannot be removed: lo (unregister_netdevice) — a first sign
+  line 1         kernel: unregister_netdevice: waiting for lo to become free. Usage count = 1
+  if it goes on  cordon, drain, reboot
+  then           upgrade the kernel
+                 force a reboot (last: evidence saved, pods accounted for, once)
+  do not         restart the container runtime: it has nothing to do with the cause
+                 restart kubelet: it has nothing to do with the cause";
+    assert_eq!(diagnosed(Language::En, text), expected);
+}
+
+#[test]
+fn what_comes_later_is_only_not_to_come_first() {
+    let text = "write /var/lib/kubelet/x: no space left on device\n";
+    let told = diagnosed(Language::En, &text.repeat(9));
+    assert!(told.contains("(9 times in all)"), "{told}");
+    assert!(
+        told.contains("do not  restart the container runtime first: "),
+        "{told}"
+    );
+    let told = diagnosed(Language::ZhCn, text);
+    assert!(told.contains("不要     先重启容器运行时："), "{told}");
+}
+
 fn doctor() -> Doctor {
     let summary = |state: &str, seconds: i64, cause: Value, params: Value, heartbeat: Value| {
         json!({
@@ -206,6 +233,7 @@ fn every_sample_is_told_in_words() {
             for block in manner.blocks(&report) {
                 let quoted = |text: &String| {
                     let all = report.findings.iter().flat_map(|one| &one.evidence);
+                    // Quotes are shown as they are; those of Leases are put in words.
                     all.map(|one| findings::plain(&one.quote))
                         .any(|quote| quote == *text)
                 };

@@ -178,6 +178,13 @@ impl Ledger {
         }
     }
 
+    /// An order that began and that we shall not end: it counts as interrupted, and others may run.
+    pub fn abandon(&mut self, generation: u64) {
+        if self.running == Some(generation) {
+            self.running = None;
+        }
+    }
+
     /// The latest generation seen.
     pub fn latest(&self) -> Option<u64> {
         self.began.keys().next_back().copied()

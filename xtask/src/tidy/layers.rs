@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(crate) const LAYERS: [&[&str]; 4] = [
     &["model", "host", "diagnosis", "operations", "phrases"],
     &["kubernetes", "store", "hosts", "engine"],
-    &["api", "server", "cli"],
+    &["api", "agent", "server", "cli"],
     &["testkit", "xtask"],
 ];
 

@@ -19,10 +19,10 @@ exec 9>/run/refloat/lock || say refused no-ledger
 flock -n 9 || say refused busy
 M=$O/$GEN
 if [ -d "$M" ]; then
-o=; read -r o <"$M/order"
+o=; IFS= read -r o <"$M/order"
 [ "$o" = "$OP $KIND $A $B" ] || say refused conflict "$o"
 e=; read -r e <"$M/ended"
-case $e in ok|failed) sed 's/^/ /' "$M/output"; say repeated $e ;; *) say interrupted ;; esac
+case $e in ok|failed) [ -f "$M/output" ] && sed "s/^/ /" "$M/output"; say repeated $e ;; *) say interrupted ;; esac
 fi
 set +f
 for d in $O/*; do

@@ -49,12 +49,31 @@ pub fn look_input(probes: &[Probe]) -> String {
 
 /// The order as lines. An operation's name is for comparison only; what could end its line is left out.
 pub fn act_input(order: &Order) -> String {
-    let operation: String = order
-        .operation
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
-    let (first, second): (Cow<'_, str>, String) = match &order.action {
+    let operation = operation(order);
+    let (first, second) = arguments(order);
+    let consent = if order.consent { "yes" } else { "no" };
+    format!(
+        "{operation}\n{}\n{}\n{consent}\n{}\n{first}\n{second}\n",
+        order.generation,
+        order.boot,
+        order.action.label(),
+    )
+}
+
+/// What an order is known by in `/run/refloat/orders`, where all ways to a host mark what they carry out.
+pub fn mark(order: &Order) -> String {
+    let (first, second) = arguments(order);
+    let kind = order.action.label();
+    format!("{} {kind} {first} {second}\n", operation(order))
+}
+
+fn operation(order: &Order) -> String {
+    let plain = order.operation.chars().filter(|c| !c.is_control());
+    plain.collect::<String>().trim().to_owned()
+}
+
+fn arguments(order: &Order) -> (Cow<'_, str>, String) {
+    match &order.action {
         Action::Restart { unit } => (unit.label().into(), String::new()),
         Action::Kill { process } => (process.pid.to_string().into(), process.start.to_string()),
         Action::Thaw { cgroup } => (cgroup.as_str().into(), String::new()),
@@ -64,14 +83,7 @@ pub fn act_input(order: &Order) -> String {
         Action::ReexecSystemd | Action::StartTimeSync | Action::Reboot => {
             ("".into(), String::new())
         }
-    };
-    let consent = if order.consent { "yes" } else { "no" };
-    format!(
-        "{operation}\n{}\n{}\n{consent}\n{}\n{first}\n{second}\n",
-        order.generation,
-        order.boot,
-        order.action.label(),
-    )
+    }
 }
 
 /// Which journal, from how many seconds ago, and whether to go on.

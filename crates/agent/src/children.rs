@@ -1,0 +1,176 @@
+//! Children with a deadline whose output is read as it comes, all in one thread. A child that cannot be killed (state D)
+//! is left behind and counted; nobody ever waits for one.
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::command;
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By itself.
+    Exit(i32),
+    /// It was killed at its deadline.
+    TimedOut,
+    /// It was not wanted any more.
+    Stopped,
+}
+
+/// A child at work.
+pub(crate) struct Job {
+    child: Child,
+    stdout: Option<ChildStdout>,
+    began: Instant,
+    until: Option<Instant>,
+}
+
+/// Children that were killed and have not ended yet.
+static LEFT: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// So many children may be left before no more are started: each holds a process on a host that may lack them.
+const MOST_LEFT: usize = 64;
+
+fn left() -> std::sync::MutexGuard<'static, Vec<Child>> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many children that were killed are still there. Takes leave of those that ended meanwhile.
+pub(crate) fn count_left() -> usize {
+    let mut left = left();
+    left.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    left.len()
+}
+
+/// Starts this very program again with these words. `None` when no process is to be had.
+pub(crate) fn start(words: &[&str], limit: Option<Duration>) -> Option<Job> {
+    if count_left() >= MOST_LEFT {
+        return None;
+    }
+    let began = Instant::now();
+    let spawned = Command::new("/proc/self/exe")
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn();
+    let mut child = spawned.ok()?;
+    Some(Job {
+        stdout: child.stdout.take(),
+        child,
+        began,
+        until: limit.map(|limit| began + limit),
+    })
+}
+
+/// What happens with a child.
+pub(crate) enum Event<'a> {
+    /// It printed.
+    Bytes(&'a [u8]),
+    /// It ended, after so long.
+    End(End, Duration),
+}
+
+/// Reads all children until each has ended. `each` is told which one and what; when it returns `false`, or `stop` says
+/// so, all are killed.
+pub(crate) fn attend(
+    mut jobs: Vec<Option<Job>>,
+    stop: &dyn Fn() -> bool,
+    each: &mut dyn FnMut(usize, Event<'_>) -> bool,
+) {
+    let mut buffer = vec![0; 64 << 10];
+    let mut go_on = true;
+    while jobs.iter().any(Option::is_some) {
+        let now = Instant::now();
+        for (at, slot) in jobs.iter_mut().enumerate() {
+            let over = |job: &Job| job.until.is_some_and(|until| now >= until);
+            let end = match slot {
+                Some(_) if !go_on || stop() => End::Stopped,
+                Some(job) if over(job) => End::TimedOut,
+                _ => continue,
+            };
+            if let Some(job) = slot.take() {
+                let took = job.began.elapsed();
+                give_up(job);
+                go_on = each(at, Event::End(end, took)) && go_on;
+            }
+        }
+        let (places, ready) = wait(&jobs, now);
+        for (at, is_ready) in places.into_iter().zip(ready) {
+            let Some(job) = jobs[at].as_mut().filter(|_| is_ready) else {
+                continue;
+            };
+            let count = match &mut job.stdout {
+                Some(stdout) => stdout.read(&mut buffer).unwrap_or(0),
+                None => 0,
+            };
+            if count > 0 {
+                go_on = each(at, Event::Bytes(&buffer[..count])) && go_on;
+                continue;
+            }
+            job.stdout = None;
+            if let Ok(Some(status)) = job.child.try_wait() {
+                let took = job.began.elapsed();
+                jobs[at] = None;
+                go_on = each(
+                    at,
+                    Event::End(End::Exit(status.code().unwrap_or(137)), took),
+                ) && go_on;
+            }
+        }
+    }
+}
+
+/// Waits until a child prints, ends or is over its time. Which are there, and which of them are ready.
+fn wait(jobs: &[Option<Job>], now: Instant) -> (Vec<usize>, Vec<bool>) {
+    /// How long a wish to stop may go unseen, and an end whose stream has closed already.
+    const MOST: Duration = Duration::from_millis(100);
+    const ENDING: Duration = Duration::from_millis(5);
+    let mut places = Vec::new();
+    let mut fds = Vec::new();
+    let mut ending = Vec::new();
+    let mut limit = MOST;
+    for (at, job) in jobs.iter().enumerate() {
+        let Some(job) = job else {
+            continue;
+        };
+        if let Some(until) = job.until {
+            limit = limit.min(until.saturating_duration_since(now));
+        }
+        match &job.stdout {
+            Some(stdout) => {
+                places.push(at);
+                fds.push(PollFd::new(stdout, PollFlags::IN));
+            }
+            None => {
+                limit = limit.min(ENDING);
+                ending.push(at);
+            }
+        }
+    }
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let polled = poll(&mut fds, Some(&timeout)).is_ok();
+    let mut ready: Vec<bool> = fds
+        .iter()
+        .map(|fd| polled && !fd.revents().is_empty())
+        .collect();
+    ready.extend(ending.iter().map(|_| true));
+    places.extend(ending);
+    (places, ready)
+}
+
+fn give_up(mut job: Job) {
+    command::end(&mut job.child);
+    if matches!(job.child.try_wait(), Ok(None)) {
+        left().push(job.child);
+    }
+}

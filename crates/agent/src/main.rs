@@ -1,0 +1,5 @@
+//! The refloat-agent program.
+
+fn main() -> std::process::ExitCode {
+    agent::run(std::env::args().skip(1))
+}

@@ -13,6 +13,7 @@ const EN: Files = &[
         "diagnosis.en.toml",
         include_str!("locales/diagnosis.en.toml"),
     ),
+    ("hosts.en.toml", include_str!("locales/hosts.en.toml")),
 ];
 const ZH: Files = &[
     ("zh-CN.toml", include_str!("locales/zh-CN.toml")),
@@ -20,6 +21,7 @@ const ZH: Files = &[
         "diagnosis.zh-CN.toml",
         include_str!("locales/diagnosis.zh-CN.toml"),
     ),
+    ("hosts.zh-CN.toml", include_str!("locales/hosts.zh-CN.toml")),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,15 +1,14 @@
 use diagnosis::{NodeState, Report, Summary};
+use hosts::{Examined, Way};
 use model::{Node, ObjectKey, Snapshot, Text, Time, marks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hosts::HostView;
 use crate::nodes::{CordonView, Trouble, troubles};
 
 /// What is wrong with one node: everything that is known of it, in codes with parameters.
-///
-/// A node's own facts will join as an optional `host` (how the machine was reached, when, and what it told); the report
-/// and the summary are then made from both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFindings {
     /// Name of the node.
     pub node: String,
@@ -32,6 +31,9 @@ pub struct NodeFindings {
     pub stuck_pods: Vec<StuckPod>,
     /// Findings with evidence, remedies and what not to do, the root first.
     pub report: Report,
+    /// The machine, when it was looked at; then the report and the summary are made from both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostView>,
 }
 
 /// A pod that kubelet has not ended although its grace period is over.
@@ -47,7 +49,7 @@ pub struct StuckPod {
 }
 
 /// What is wrong with several nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Doctor {
     /// When they were looked at.
     pub at: Time,
@@ -84,6 +86,22 @@ impl NodeFindings {
             troubles: troubles(node),
             stuck_pods,
             report,
+            host: None,
+        }
+    }
+
+    /// The findings of a node whose host was examined.
+    pub fn examined(
+        snapshot: &Snapshot,
+        node: &Node,
+        way: &Way,
+        examined: Examined,
+        now: Time,
+    ) -> Self {
+        let host = HostView::of(way, &examined.look);
+        Self {
+            host: Some(host),
+            ..Self::with(snapshot, node, examined.report, now)
         }
     }
 

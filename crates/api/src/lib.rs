@@ -5,6 +5,7 @@
 
 mod error;
 mod findings;
+mod hosts;
 mod nodes;
 mod openapi;
 mod operation;
@@ -12,6 +13,10 @@ mod routes;
 
 pub use error::ErrorBody;
 pub use findings::{Doctor, NodeFindings, StuckPod};
+pub use hosts::{
+    AgentView, CheckView, HostBody, HostView, ObjectionView, RevokeBody, Revoked, StepView,
+    TokenBody, TokenView,
+};
 pub use nodes::{CordonView, NodeView, Trouble};
 pub use openapi::document;
 pub use operation::{

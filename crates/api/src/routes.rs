@@ -1,8 +1,9 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    Acted, ClusterView, CommandBody, CordonBody, Doctor, DrainBody, NodeFindings, NodeView,
-    OperationView, PlanView, StreamLine,
+    Acted, AgentView, ClusterView, CommandBody, CordonBody, Doctor, DrainBody, HostBody, HostView,
+    NodeFindings, NodeView, OperationView, PlanView, RevokeBody, Revoked, StepView, StreamLine,
+    TokenBody, TokenView,
 };
 
 /// HTTP methods in use.
@@ -103,8 +104,68 @@ pub const ROUTES: &[Route] = &[
     get(
         "node_findings",
         "/api/v1/clusters/{cluster}/nodes/{node}/findings",
-        "What is wrong with one node, and what to do about it",
+        "What is wrong with one node, and what to do about it; with a look at its host, when there is a way to it",
         schema::<NodeFindings>,
+    ),
+    get(
+        "host",
+        "/api/v1/clusters/{cluster}/nodes/{node}/host",
+        "A look at a node's host",
+        schema::<HostView>,
+    ),
+    post(
+        "host_step",
+        "/api/v1/clusters/{cluster}/nodes/{node}/host/step",
+        "One step on a node's host: checked first, and looked at afterwards",
+        schema::<HostBody>,
+        schema::<StepView>,
+    ),
+    Route {
+        query: &[
+            ("unit", "`kubelet`, `docker`, `containerd` or `kernel`"),
+            ("since", "From so many seconds ago, 7200 unless told"),
+            ("follow", "`true`: go on as lines come"),
+        ],
+        media: "text/plain",
+        ..get(
+            "host_log",
+            "/api/v1/clusters/{cluster}/nodes/{node}/log",
+            "A unit's journal on a node's host",
+            schema::<String>,
+        )
+    },
+    Route {
+        query: &[(
+            "since",
+            "Journals from so many seconds ago, 7200 unless told",
+        )],
+        media: "application/gzip",
+        ..get(
+            "evidence",
+            "/api/v1/clusters/{cluster}/nodes/{node}/evidence",
+            "Everything about a node and its host that an engineer asks for, as a gzipped tar without secrets",
+            schema::<String>,
+        )
+    },
+    get(
+        "agents",
+        "/api/v1/clusters/{cluster}/agents",
+        "Agents that may speak for hosts, and which of them are connected",
+        schema::<Vec<AgentView>>,
+    ),
+    post(
+        "agent_token",
+        "/api/v1/clusters/{cluster}/agents/token",
+        "A token to enrol one agent with, once",
+        schema::<TokenBody>,
+        schema::<TokenView>,
+    ),
+    post(
+        "agent_revoke",
+        "/api/v1/clusters/{cluster}/agents/revoke",
+        "A node's agent may no longer speak for it",
+        schema::<RevokeBody>,
+        schema::<Revoked>,
     ),
     Route {
         changes: false,

@@ -100,6 +100,12 @@ impl Talk {
         self.check(writeln!(stdout().lock(), "{line}"));
     }
 
+    /// Bytes of data as they are.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        let mut out = stdout().lock();
+        self.check(out.write_all(bytes).and_then(|()| out.flush()));
+    }
+
     /// Data as JSON, on one line.
     pub(crate) fn json(&self, value: &impl Serialize) {
         match serde_json::to_string(value) {

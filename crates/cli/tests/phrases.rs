@@ -225,3 +225,25 @@ fn parameters_of_sentences_are_parameters_of_the_codes() {
     check("event", codes::<Event>("event"));
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
+
+/// What a host may be told to do, what speaks against it and what shows that it worked are words for people, too.
+#[test]
+fn every_label_of_hosts_has_a_phrase() {
+    let words = |area: &str, labels: Vec<&str>| -> Vec<String> {
+        let keys = labels.iter().map(|label| format!("{area}.{label}"));
+        keys.filter(|key| !phrases::has(key)).collect()
+    };
+    let objections = host::ObjectionCode::ALL.iter().map(|one| one.label());
+    let harms = host::Harm::ALL.iter().map(|one| one.label());
+    let checks = host::CheckCode::ALL.iter().map(|one| one.label());
+    let reaches = diagnosis::HostReach::ALL.iter().map(|one| one.label());
+    let ways = ["agent", "ssh", "cloud-assistant"];
+    let missing = [
+        words("host_objection", objections.collect()),
+        words("host_harm", harms.collect()),
+        words("host_check", checks.collect()),
+        words("host_reach", reaches.collect()),
+        words("way", ways.to_vec()),
+    ];
+    assert_eq!(missing.concat(), Vec::<String>::new());
+}

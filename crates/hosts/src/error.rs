@@ -1,23 +1,5 @@
+use diagnosis::HostReach;
 use host::{Refusal, Rejected};
-use serde::{Deserialize, Serialize};
-
-/// Whether and how a host could be reached. What this says of the host is diagnosis' business.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reach {
-    /// It answered.
-    Answers,
-    /// The machine refused the connection: it lives, the service does not.
-    Refused,
-    /// Nothing came back in time.
-    Silent,
-    /// There is no way there: no route, an unknown name.
-    NoWay,
-    /// It answered and did not let us in.
-    Denied,
-    /// No agent of this host is connected.
-    NotConnected,
-}
 
 /// Why a host did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +31,7 @@ pub enum HostError {
         /// The host.
         host: String,
         /// Which kind.
-        reach: Reach,
+        reach: HostReach,
         /// What was said.
         detail: String,
     },
@@ -135,17 +117,17 @@ impl HostError {
     }
 
     /// What it says about the way to the host.
-    pub fn reach(&self) -> Reach {
+    pub fn reach(&self) -> HostReach {
         match self {
-            Self::NotConnected { .. } => Reach::NotConnected,
-            Self::Silent { .. } | Self::Lost { .. } => Reach::Silent,
+            Self::NotConnected { .. } => HostReach::NotAsked,
+            Self::Silent { .. } | Self::Lost { .. } => HostReach::TimedOut,
             Self::Unreachable { reach, .. } => *reach,
-            Self::HostKey { .. } | Self::Cloud { .. } => Reach::Denied,
-            Self::Program { .. } | Self::Argument(_) => Reach::NoWay,
+            Self::HostKey { .. } | Self::Cloud { .. } => HostReach::Denied,
+            Self::Program { .. } | Self::Argument(_) => HostReach::NotAsked,
             Self::Nonsense { .. }
             | Self::Refused { .. }
             | Self::Interrupted { .. }
-            | Self::Failed { .. } => Reach::Answers,
+            | Self::Failed { .. } => HostReach::Answers,
         }
     }
 }

@@ -7,7 +7,9 @@
 
 mod agents;
 pub mod alibaba;
+mod bundle;
 mod error;
+mod examine;
 mod script;
 mod ssh;
 mod step;
@@ -16,7 +18,9 @@ mod way;
 pub use agents::{
     AgentLink, Agents, Authority, AuthorityError, Enrolled, ListenError, Listener, NewToken,
 };
-pub use error::{HostError, Reach};
+pub use bundle::{BUNDLE_LIMIT, Bundle};
+pub use error::HostError;
+pub use examine::{Examined, evidence, examine, pods_left, reach_of};
 pub use ssh::{Ssh, SshOptions};
 pub use step::{Step, StepAsked, StepError, look_for_step, runtime_unit, take};
 pub use way::{Acted, Look, Piece, Pieces, Way, WayName};

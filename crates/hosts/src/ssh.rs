@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use diagnosis::HostReach;
 use host::{Order, Probe, Reading, Rejected, Unit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::error::{HostError, Reach};
+use crate::error::HostError;
 use crate::script::{self, Script};
 use crate::way::{Acted, Piece, Pieces};
 
@@ -193,24 +194,24 @@ impl Ssh {
             return HostError::HostKey { host, detail };
         }
         let reach = if has(&["Permission denied", "Too many authentication failures"]) {
-            Reach::Denied
+            HostReach::Denied
         } else if has(&["Connection refused"]) {
-            Reach::Refused
+            HostReach::Refused
         } else if has(&[
             "timed out",
             "not responding",
             "Connection reset",
             "closed by remote",
         ]) {
-            Reach::Silent
+            HostReach::TimedOut
         } else if has(&[
             "No route to host",
             "Network is unreachable",
             "Could not resolve",
         ]) {
-            Reach::NoWay
+            HostReach::Unreachable
         } else {
-            Reach::Silent
+            HostReach::TimedOut
         };
         HostError::Unreachable {
             host,
@@ -327,33 +328,37 @@ mod tests {
     fn what_ssh_says_is_understood() {
         let ssh = Ssh::new("h", SshOptions::default()).unwrap();
         for (code, said, expected) in [
-            (Some(255), "Host key verification failed.", Reach::Denied),
+            (
+                Some(255),
+                "Host key verification failed.",
+                HostReach::Denied,
+            ),
             (
                 Some(255),
                 "root@h: Permission denied (publickey).",
-                Reach::Denied,
+                HostReach::Denied,
             ),
             (
                 Some(255),
                 "ssh: connect to host h port 22: Connection refused",
-                Reach::Refused,
+                HostReach::Refused,
             ),
             (
                 Some(255),
                 "ssh: connect to host h port 22: Connection timed out",
-                Reach::Silent,
+                HostReach::TimedOut,
             ),
             (
                 Some(255),
                 "ssh: connect to host h port 22: No route to host",
-                Reach::NoWay,
+                HostReach::Unreachable,
             ),
             (
                 Some(1),
                 "sh: fork: Resource temporarily unavailable",
-                Reach::Answers,
+                HostReach::Answers,
             ),
-            (None, "", Reach::Answers),
+            (None, "", HostReach::Answers),
         ] {
             assert_eq!(ssh.failure(code, said).reach(), expected, "{said}");
         }

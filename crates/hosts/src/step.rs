@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use host::{Action, Check, HostFacts, Objection, Order, Probe, RuntimeName, Unit, check_after, precheck};
+use host::{
+    Action, Check, HostFacts, Objection, Order, Probe, RuntimeName, Unit, check_after, precheck,
+};
 use model::{Text, Time};
 use store::{AuditRow, Store, StoreError};
 use tokio::time::{Instant, sleep_until};
@@ -13,6 +15,8 @@ use crate::way::{Acted, Look, Way, WayName};
 
 /// Between two looks at what came of it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After so many looks that do not show a sign either way, it will not show.
+const UNSEEN: u32 = 3;
 /// How long a unit may take to work again.
 const RESTARTED_WITHIN: Duration = Duration::from_secs(60);
 /// How long a machine may take to come back.
@@ -35,6 +39,8 @@ pub struct StepAsked {
     pub reason: String,
     /// They agree by name to what may be lost.
     pub consent: bool,
+    /// Pods that a restart of the machine would take with it ([`crate::pods_left`]).
+    pub pods_left: usize,
     /// Do it although something speaks against it.
     pub force: bool,
 }
@@ -56,6 +62,20 @@ pub struct Step {
     pub took: Duration,
 }
 
+impl StepError {
+    /// Stable name of the error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Objected { .. } => "step_objected",
+            Self::NotDrained { .. } => "not_drained",
+            Self::NoConsent { .. } => "consent_missing",
+            Self::NoBoot => "boot_unknown",
+            Self::Host(error) => error.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
+}
+
 impl Step {
     /// It was done and every sign that can be seen shows that it worked.
     pub fn worked(&self) -> bool {
@@ -72,6 +92,12 @@ pub enum StepError {
     Objected {
         /// What.
         objections: Vec<Objection>,
+    },
+    /// Restarting a machine takes its containers with it, and it is not drained. Nothing was done.
+    #[error("{pods} pods would be lost")]
+    NotDrained {
+        /// How many.
+        pods: usize,
     },
     /// May lose data or running work, and nobody agreed to that. Nothing was done.
     #[error("{action} needs somebody's consent")]
@@ -112,7 +138,8 @@ pub fn runtime_unit(facts: &HostFacts) -> Unit {
     let docker = facts.unit("docker").is_some_and(|unit| {
         unit.active == "active" || unit.enabled == "enabled" || unit.active == "failed"
     });
-    if docker || facts.runtime(RuntimeName::Containerd).is_none() && facts.unit("docker").is_some() {
+    if docker || facts.runtime(RuntimeName::Containerd).is_none() && facts.unit("docker").is_some()
+    {
         Unit::Docker
     } else {
         Unit::Containerd
@@ -137,6 +164,10 @@ pub async fn take(
     asked: &StepAsked,
     before: &HostFacts,
 ) -> Result<Step, StepError> {
+    if asked.action == Action::Reboot && asked.pods_left > 0 && !asked.force {
+        let pods = asked.pods_left;
+        return Err(StepError::NotDrained { pods });
+    }
     let objections = precheck(&asked.action, before);
     if !objections.is_empty() && !asked.force {
         return Err(StepError::Objected { objections });
@@ -189,11 +220,19 @@ async fn watch(way: &Way, action: &Action, before: &HostFacts) -> Vec<Check> {
     };
     let until = Instant::now() + within;
     let mut checks = check_after(action, before, &HostFacts::default());
+    let mut unseen = 0;
     loop {
         // A host that is restarting does not answer for a while.
         if let Ok(look) = look_for_step(way).await {
             checks = check_after(action, before, &look.facts);
             if checks.iter().all(|check| check.holds == Some(true)) {
+                return checks;
+            }
+            unseen = match checks.iter().any(|check| check.holds == Some(false)) {
+                true => 0,
+                false => unseen + 1,
+            };
+            if unseen == UNSEEN {
                 return checks;
             }
         }

@@ -1,7 +1,6 @@
 use std::time::{Duration, Instant};
 
 use host::{HostFacts, Order, Probe, Reading, Unit};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::agents::AgentLink;
@@ -26,8 +25,7 @@ pub struct Look {
 }
 
 /// Ways by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WayName {
     /// The agent.
     Agent,
@@ -35,6 +33,17 @@ pub enum WayName {
     Ssh,
     /// The cloud's assistant.
     CloudAssistant,
+}
+
+impl WayName {
+    /// Its word.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Ssh => "ssh",
+            Self::CloudAssistant => "cloud-assistant",
+        }
+    }
 }
 
 /// An order's end.

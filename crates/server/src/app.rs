@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{Answer, Failure};
 use crate::auth::{self, Shows, Tokens};
 use crate::clusters::Clusters;
+use crate::hosts::Hosts;
 use crate::leader::Leader;
 use crate::metrics::Metrics;
 
@@ -24,6 +25,7 @@ const STREAMS: usize = 256;
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) clusters: Clusters,
+    pub(crate) hosts: Hosts,
     pub(crate) leader: Leader,
     pub(crate) metrics: Metrics,
     pub(crate) streams: Arc<Semaphore>,
@@ -46,6 +48,7 @@ impl App {
     pub(crate) fn new(
         engine: Engine,
         clusters: Clusters,
+        hosts: Hosts,
         leader: Leader,
         body_limit: usize,
         request_timeout: Duration,
@@ -53,6 +56,7 @@ impl App {
         Self {
             engine,
             clusters,
+            hosts,
             leader,
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
@@ -166,6 +170,14 @@ impl App {
         &self,
         work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Answer<T> {
+        Ok(self.finish(work).await??)
+    }
+
+    /// The same for what has errors of its own.
+    pub(crate) async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Answer<T> {
         self.leader.check()?;
         if self.stop.is_cancelled() {
             return Err(Failure::stopping());
@@ -180,7 +192,7 @@ impl App {
             });
         }
         match answer.await {
-            Ok(result) => Ok(result?),
+            Ok(result) => Ok(result),
             Err(_) if self.stop.is_cancelled() => Err(Failure::stopping()),
             Err(_) => Err(Failure::internal()),
         }

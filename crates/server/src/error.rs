@@ -36,6 +36,12 @@ pub enum ServerError {
         /// What is wrong.
         reason: String,
     },
+    /// Agents cannot be listened for.
+    #[error("agents cannot be listened for: {reason}")]
+    Agents {
+        /// What is wrong.
+        reason: String,
+    },
     /// The record.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,6 +86,7 @@ impl ServerError {
             Self::InsecureListen { .. } => "insecure_listen",
             Self::Listen { .. } => "listen_failed",
             Self::Tls { .. } => "tls_files_unusable",
+            Self::Agents { .. } => "agents_unusable",
             Self::Store(error) => error.code(),
             Self::Cluster { source, .. } => source.code(),
             Self::SameCluster { .. } => "same_cluster",
@@ -113,6 +120,7 @@ impl ServerError {
                 ("second", json!(second)),
                 ("id", json!(id)),
             ],
+            Self::Agents { reason } => vec![("detail", json!(reason))],
             Self::LeadershipLost { leader } => vec![("leader", json!(leader))],
             Self::Defect { reason } => vec![("detail", json!(reason))],
         };

@@ -12,6 +12,7 @@ mod clusters;
 mod error;
 mod follow;
 mod health;
+mod hosts;
 mod leader;
 mod listen;
 mod metrics;
@@ -20,5 +21,6 @@ mod routes;
 mod server;
 
 pub use error::ServerError;
+pub use hosts::HostOptions;
 pub use options::{LeaderOptions, ServerOptions, TlsFiles, all_contexts};
 pub use server::{Server, run};

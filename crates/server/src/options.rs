@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kubernetes::{Connect, ConnectError};
 
+use crate::hosts::HostOptions;
+
 /// How a server runs.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -18,6 +20,8 @@ pub struct ServerOptions {
     pub clusters: Vec<Connect>,
     /// The record. One process writes it.
     pub record: PathBuf,
+    /// How hosts are reached.
+    pub hosts: HostOptions,
     /// Leader election, for more than one replica.
     pub leader: Option<LeaderOptions>,
     /// Namespace of claim Leases.
@@ -42,6 +46,7 @@ impl ServerOptions {
             insecure_listen: false,
             clusters,
             record,
+            hosts: HostOptions::default(),
             leader: None,
             claim_namespace: engine.claim_namespace,
             claim_for: engine.claim_for,

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use engine::{Engine, RECORD_FORMAT};
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::clusters::Clusters;
 use crate::error::ServerError;
+use crate::hosts::Hosts;
 use crate::leader::Leader;
 use crate::listen::Listener;
 use crate::metrics::Metrics;
@@ -21,6 +23,7 @@ const SYNC_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
 /// A server that listens and does not serve yet.
 pub struct Server {
     listener: Listener,
+    agents: Option<hosts::Listener>,
     store: Store,
     options: ServerOptions,
 }
@@ -50,8 +53,13 @@ impl Server {
         let listener =
             Listener::bind(options.listen, options.tls.clone(), options.insecure_listen).await?;
         let store = Store::open(&options.record, store::Options::new(RECORD_FORMAT))?;
+        let agents = match options.hosts.agents {
+            Some(address) => Some(listen_for_agents(address, &options, &store).await?),
+            None => None,
+        };
         Ok(Self {
             listener,
+            agents,
             store,
             options,
         })
@@ -60,6 +68,11 @@ impl Server {
     /// Where it listens; tells the port when port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.listener.address
+    }
+
+    /// Where agents dial in, when they are listened for.
+    pub fn agents_address(&self) -> Option<SocketAddr> {
+        self.agents.as_ref().map(hosts::Listener::address)
     }
 
     /// Serves until `shutdown`; then ends streams, answers what is under way, ends the tasks of operations (they go on
@@ -80,9 +93,12 @@ impl Server {
                 ..engine::Options::default()
             },
         );
+        let agents = self.agents.as_ref();
+        let agents = agents.map(|port| (port.agents(), port.address().port()));
         let app = Arc::new(App::new(
             engine,
             Clusters::new(&options.claim_namespace),
+            Hosts::new(agents, &options.hosts),
             Leader::new(options.leader.clone()),
             options.body_limit,
             options.request_timeout,
@@ -94,6 +110,13 @@ impl Server {
         }
         background.spawn(Clusters::take_up(app.clone()));
         background.spawn(Metrics::count(app.clone()));
+        let agents_stop = CancellationToken::new();
+        // Its own end, not the background's: that would count as a defect.
+        let mut dialled = JoinSet::new();
+        if let Some(port) = self.agents {
+            tracing::info!(address = %port.address(), "listening for agents");
+            dialled.spawn(port.serve(agents_stop.clone()));
+        }
         tracing::info!(address = %self.listener.address, "listening");
 
         let router = routes::router(app.clone());
@@ -132,6 +155,8 @@ impl Server {
         app.engine.stop().await;
         work.shutdown().await;
         at_once.cancel();
+        agents_stop.cancel();
+        while dialled.join_next().await.is_some() {}
         while front.join_next().await.is_some() {}
         background.shutdown().await;
         // What a request under way may have begun meanwhile.
@@ -140,4 +165,20 @@ impl Server {
         app.leader.stop().await;
         verdict
     }
+}
+
+/// The authority lies beside the record: both say who may speak for a host.
+async fn listen_for_agents(
+    address: SocketAddr,
+    options: &ServerOptions,
+    store: &Store,
+) -> Result<hosts::Listener, ServerError> {
+    let unusable = |error: &dyn std::error::Error| ServerError::Agents {
+        reason: error.to_string(),
+    };
+    let folder = options.record.parent().unwrap_or(Path::new("."));
+    let authority = hosts::Authority::open(folder).map_err(|error| unusable(&error))?;
+    let agents = hosts::Agents::new(authority, store.clone());
+    let listener = hosts::Listener::bind(agents, address).await;
+    listener.map_err(|error| unusable(&error))
 }

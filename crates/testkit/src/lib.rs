@@ -4,8 +4,10 @@
 //!   version on loopback, each instance with its own CA, ports and state.
 //! - [`Kubelets`] plays the nodes: registers them, renews their Leases, starts and stops their pods.
 //! - [`hosts`] are real machines with a real kubelet, in two generations, and what goes wrong with them.
+//! - [`agent`] speaks to a server as an agent does, or as one never would.
 //! - [`builders`] makes the objects, [`wait_until`] waits for what should come of them.
 
+pub mod agent;
 pub mod binaries;
 pub mod builders;
 mod control_plane;

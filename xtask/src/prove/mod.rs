@@ -4,6 +4,7 @@
 //! and its line in [`PROOFS`]. It prints its table through [`crate::output`] and must say by its verdict, not by its
 //! prose, whether it holds.
 
+mod agent_attacks;
 mod bad_input;
 mod command;
 mod conformance;
@@ -29,6 +30,7 @@ use crate::output;
 
 /// All proofs, as they are listed.
 const PROOFS: &[Proof] = &[
+    agent_attacks::PROOF,
     bad_input::PROOF,
     crash_matrix::PROOF,
     deadlines::PROOF,

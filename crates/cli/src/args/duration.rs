@@ -39,6 +39,14 @@ pub(crate) fn milliseconds(text: &str) -> Result<u64, Bad> {
     }
 }
 
+/// A Go duration longer than nothing.
+pub(crate) fn positive(text: &str) -> Result<std::time::Duration, Bad> {
+    match milliseconds(text)? {
+        0 => Err(Bad::new("duration_invalid").with("text", text)),
+        ms => Ok(std::time::Duration::from_millis(ms)),
+    }
+}
+
 /// A time-out of a request: a Go duration, or a number of seconds; `None` for 0.
 pub(crate) fn request_timeout(text: &str) -> Result<RequestTimeout, Bad> {
     let ms = match text.parse::<u32>() {

@@ -2,6 +2,7 @@
 
 mod drain;
 pub(crate) mod duration;
+mod hosts;
 pub(crate) mod selector;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,9 @@ use phrases::Language;
 use serde_json::{Value, json};
 
 pub(crate) use self::drain::{DrainArgs, DryRun, PlanArgs, command_of};
+pub(crate) use self::hosts::{
+    AgentsCommand, EvidenceArgs, HostArgs, LogsArgs, RestartUnit, SshArgs, StepCommand,
+};
 use crate::failure::Failure;
 use crate::talk::{self, Output};
 
@@ -108,6 +112,13 @@ pub(crate) enum Command {
     Nodes(NodesArgs),
     Doctor(DoctorArgs),
     Diagnose(DiagnoseArgs),
+    Host(HostArgs),
+    Logs(LogsArgs),
+    Evidence(EvidenceArgs),
+    Agents {
+        #[command(subcommand)]
+        command: AgentsCommand,
+    },
     Cordon(SchedulingArgs),
     Uncordon(UncordonArgs),
     Plan(Box<PlanArgs>),
@@ -169,6 +180,8 @@ pub(crate) struct DoctorArgs {
     /// What no names and no labels mean too; written out it says what is meant.
     #[arg(long, conflicts_with_all = ["nodes", "selector"])]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) ssh: SshArgs,
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +237,16 @@ pub(crate) struct ServeArgs {
     pub(crate) all_contexts: bool,
     #[arg(long, value_name = "NAMESPACE", num_args = 0..=1, require_equals = true, default_missing_value = "kube-system")]
     pub(crate) leader_elect: Option<String>,
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) agents: Option<std::net::SocketAddr>,
+    #[arg(long, value_name = "USER")]
+    pub(crate) ssh_user: Option<String>,
+    #[arg(long, value_name = "FILE", requires = "ssh_user")]
+    pub(crate) ssh_key: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "ssh_user")]
+    pub(crate) ssh_known_hosts: Option<PathBuf>,
+    #[arg(long, requires = "ssh_user")]
+    pub(crate) ssh_sudo: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,22 +1,26 @@
 //! The engine in this process, with the record in the user's folder.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use api::{
     Acted, CordonBody, Doctor, DrainBody, NodeFindings, NodeView, OperationView, PlanView,
     StreamLine,
 };
 use engine::{Command, DrainRequest, Engine, Options, RECORD_FORMAT, Scheduling};
+use futures::{StreamExt, TryStreamExt};
 use kubernetes::{Cluster, Mirror, MirrorOptions};
-use model::{OperationId, Selector, Time};
+use model::{ClusterId, OperationId, Selector, Snapshot, Time};
 use operations::drain::{Person, Plan};
 use store::{Filter, Store};
 
 use super::follow::{self, Lines};
 use super::record::Records;
 use super::{Need, Started};
-use crate::args::Global;
+use crate::args::{Global, SshArgs};
 use crate::failure::Failure;
+
+/// So many hosts are looked at at once.
+const LOOKS: usize = 8;
 
 pub(crate) struct Local {
     pub(crate) records: Records,
@@ -76,6 +80,18 @@ impl Local {
         }
     }
 
+    /// The picture of the cluster.
+    pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, Failure> {
+        let connected = self.connected()?;
+        Ok(connected.engine.snapshot(&connected.cluster.id).await?)
+    }
+
+    /// The cluster, and who asks.
+    pub(super) async fn who(&self) -> Result<(ClusterId, Person), Failure> {
+        let connected = self.connected()?;
+        Ok((connected.cluster.id.clone(), connected.person().await))
+    }
+
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, Failure> {
         let connected = self.connected()?;
         let snapshot = connected.engine.snapshot(&connected.cluster.id).await?;
@@ -83,7 +99,7 @@ impl Local {
     }
 
     /// What is wrong with these nodes.
-    pub(crate) async fn doctor(&self, names: &[String]) -> Result<Doctor, Failure> {
+    pub(crate) async fn doctor(&self, names: &[String], ssh: &SshArgs) -> Result<Doctor, Failure> {
         let connected = self.connected()?;
         let snapshot = connected.engine.snapshot(&connected.cluster.id).await?;
         let now = Time::now();
@@ -95,6 +111,11 @@ impl Local {
             }
         }
         if unknown.is_empty() {
+            if ssh.is_on() {
+                let looks = names.iter().map(|name| self.examined(name, ssh));
+                let looks = futures::stream::iter(looks).buffered(LOOKS);
+                nodes = looks.try_collect().await?;
+            }
             Ok(Doctor::named(nodes, now))
         } else {
             Err(engine::EngineError::UnknownNodes { nodes: unknown }.into())

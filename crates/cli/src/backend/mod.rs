@@ -2,6 +2,7 @@
 //! commands behave alike.
 
 mod follow;
+mod hosts;
 mod local;
 mod record;
 mod remote;
@@ -19,7 +20,7 @@ use self::local::Local;
 pub(crate) use self::local::Snapshots;
 pub(crate) use self::record::Records;
 use self::remote::Remote;
-use crate::args::{Global, Which};
+use crate::args::{Global, SshArgs, Which};
 use crate::failure::Failure;
 
 /// What of a cluster a command has to see.
@@ -77,10 +78,10 @@ impl Backend {
         Ok(nodes)
     }
 
-    /// What is wrong with these nodes, in this order.
-    pub(crate) async fn doctor(&self, names: &[String]) -> Result<Doctor, Failure> {
+    /// What is wrong with these nodes, in this order; with a look at their hosts where there is a way.
+    pub(crate) async fn doctor(&self, names: &[String], ssh: &SshArgs) -> Result<Doctor, Failure> {
         let doctor = match self {
-            Self::Local(local) => local.doctor(names).await,
+            Self::Local(local) => local.doctor(names, ssh).await,
             Self::Remote(remote) => remote.doctor(names).await,
         };
         self.explained(doctor).await

@@ -52,7 +52,15 @@ impl Remote {
         })
     }
 
-    fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+    /// The same server, for an answer that takes longer.
+    pub(super) fn patient(&self, limit: std::time::Duration) -> Self {
+        Self {
+            timeout: self.timeout.max(limit),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
         let request = self
             .client
             .request(method, format!("{}{path}", self.server));
@@ -62,7 +70,7 @@ impl Remote {
         }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request
             .send()
             .await
@@ -80,7 +88,7 @@ impl Remote {
         })
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+    pub(super) fn unreachable(&self, error: &reqwest::Error) -> Failure {
         Failure::new("refloat_unreachable")
             .with("server", self.server.as_str())
             .with("reason", chain(error))
@@ -101,11 +109,11 @@ impl Remote {
             .with("reason", error.to_string())
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.read(self.request(reqwest::Method::GET, path)).await
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -115,7 +123,7 @@ impl Remote {
     }
 
     /// Path of the chosen cluster; of the only one where none was chosen.
-    async fn cluster(&self) -> Result<String, Failure> {
+    pub(super) async fn cluster(&self) -> Result<String, Failure> {
         let cluster = match &self.cluster {
             Some(cluster) => cluster.clone(),
             None => {
@@ -364,7 +372,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// For a path or a query.
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

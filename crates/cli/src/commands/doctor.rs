@@ -17,7 +17,9 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &DoctorArgs) -> Resu
     }
     let backend = Backend::connect(global, Need::Nodes).await?;
     let doctor = if named {
-        backend.doctor(&backend.which(which).await?).await?
+        backend
+            .doctor(&backend.which(which).await?, &args.ssh)
+            .await?
     } else if which.selector.is_some() {
         let chosen = backend.which(which).await?;
         let mut doctor = backend.doctor_all().await?;
@@ -35,6 +37,13 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &DoctorArgs) -> Resu
             let wide = form == Output::Wide;
             for line in render::doctor::lines(&talk.voice, &doctor, wide, !named) {
                 talk.out(&line);
+            }
+            for node in &doctor.nodes {
+                for step in render::host::next_steps(node) {
+                    let params =
+                        json!({ "program": talk.program, "node": node.node, "step": step });
+                    talk.hint(&talk.say("host.next_step", params));
+                }
             }
             if render::doctor::asks_for_logs(&doctor) {
                 talk.hint(&talk.say("doctor.next_log", json!({ "program": talk.program })));

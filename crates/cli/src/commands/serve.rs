@@ -1,8 +1,10 @@
 //! `refloat serve`.
 
+use hosts::SshOptions;
+use hosts::alibaba::{Credentials, Ecs};
 use kubernetes::Connect;
 use serde_json::json;
-use server::{LeaderOptions, ServerError, ServerOptions, TlsFiles};
+use server::{HostOptions, LeaderOptions, ServerError, ServerOptions, TlsFiles};
 
 use super::following::Signals;
 use crate::args::{Global, ServeArgs};
@@ -44,6 +46,17 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &ServeArgs) -> Resul
     let mut options = ServerOptions::new(record, clusters);
     options.listen = args.listen.unwrap_or(options.listen);
     options.tls = tls;
+    options.hosts = HostOptions {
+        agents: args.agents,
+        ssh: args.ssh_user.as_ref().map(|user| SshOptions {
+            user: Some(user.clone()),
+            sudo: args.ssh_sudo,
+            identity: args.ssh_key.clone(),
+            known_hosts: args.ssh_known_hosts.clone(),
+            ..SshOptions::default()
+        }),
+        ecs: cloud()?,
+    };
     options.insecure_listen = args.insecure_listen;
     options.leader = args.leader_elect.as_deref().map(LeaderOptions::new);
     let server = server::Server::bind(options).await.map_err(failure)?;
@@ -52,6 +65,23 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &ServeArgs) -> Resul
     let done = server.run(async move { signals.heard().await }).await;
     done.map_err(failure)?;
     Ok(Exit::Done)
+}
+
+/// The cloud's API, where the environment has a key for it, under the names that Alibaba's own tools use.
+fn cloud() -> Result<Option<Ecs>, Failure> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let key = variable("ALIBABA_CLOUD_ACCESS_KEY_ID");
+    let secret = variable("ALIBABA_CLOUD_ACCESS_KEY_SECRET");
+    let (Some(key), Some(secret)) = (key, secret) else {
+        return Ok(None);
+    };
+    let credentials = Credentials {
+        key,
+        secret,
+        security_token: variable("ALIBABA_CLOUD_SECURITY_TOKEN"),
+    };
+    let endpoint = variable("REFLOAT_ECS_ENDPOINT");
+    Ok(Some(Ecs::new(credentials, endpoint)?))
 }
 
 fn failure(error: ServerError) -> Failure {

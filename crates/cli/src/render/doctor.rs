@@ -36,6 +36,9 @@ pub(crate) fn lines(voice: &Voice, doctor: &Doctor, wide: bool, grouped: bool) -
             lines.push(String::new());
         }
         lines.push(title(voice, node));
+        if let Some(host) = &node.host {
+            lines.push(format!("  {}", super::host::reached(voice, host)));
+        }
         lines.extend(findings::lines(&blocks(&manner, node), 2));
         if !same.is_empty() {
             let shown = if wide { same.len() } else { NAMES };

@@ -4,6 +4,7 @@ pub(crate) mod doctor;
 pub(crate) mod findings;
 #[cfg(test)]
 mod golden;
+pub(crate) mod host;
 pub(crate) mod live;
 pub(crate) mod nodes;
 pub(crate) mod operations;

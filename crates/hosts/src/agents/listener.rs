@@ -85,6 +85,11 @@ impl Listener {
         self.address
     }
 
+    /// The agents that dial in here.
+    pub fn agents(&self) -> Agents {
+        self.agents.clone()
+    }
+
     /// Serves until `stop`; then all connections end.
     pub async fn serve(self, stop: CancellationToken) {
         let all = Arc::new(Semaphore::new(CONNECTIONS));

@@ -5,13 +5,14 @@ use std::time::Duration;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use diagnosis::HostReach;
 use host::Rejected;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::sign::{self, Request};
-use crate::error::{HostError, Reach};
+use crate::error::HostError;
 
 const VERSION: &str = "2014-05-26";
 /// How long one call of the API may take.
@@ -143,7 +144,7 @@ impl Ecs {
         let http = reqwest::Client::builder().timeout(CALL).build();
         let http = http.map_err(|error| HostError::Unreachable {
             host: "ecs".to_owned(),
-            reach: Reach::NoWay,
+            reach: HostReach::NotAsked,
             detail: error.to_string(),
         })?;
         Ok(Self {
@@ -283,7 +284,7 @@ impl Ecs {
         }
         let unreachable = |error: reqwest::Error| HostError::Unreachable {
             host: host.to_owned(),
-            reach: Reach::NoWay,
+            reach: HostReach::NotAsked,
             detail: error.without_url().to_string(),
         };
         let answer = post.send().await.map_err(unreachable)?;
@@ -299,7 +300,7 @@ impl Ecs {
         if status.is_server_error() {
             return Err(HostError::Unreachable {
                 host: host.to_owned(),
-                reach: Reach::NoWay,
+                reach: HostReach::NotAsked,
                 detail: format!("{action}: {status}"),
             });
         }

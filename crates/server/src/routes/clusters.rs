@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use api::{
-    Acted, ClusterView, CordonBody, Doctor, DrainBody, NodeFindings, NodeView, OperationView,
-    PlanView,
-};
+use api::{Acted, ClusterView, CordonBody, Doctor, DrainBody, NodeView, OperationView, PlanView};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use engine::{DrainRequest, EngineError, Member, Scheduling};
+use engine::{DrainRequest, Member, Scheduling};
 use http::{HeaderMap, StatusCode};
 use model::{ClusterId, Time};
 
 use crate::answer::Answer;
 use crate::app::App;
 use crate::auth::Shows;
-use crate::body::{self, Segment, Segments};
+use crate::body::{self, Segment};
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -79,18 +76,6 @@ pub(super) async fn findings(
     let caller = app.in_cluster(&headers, &cluster, Shows::Pods).await?;
     let snapshot = app.engine.snapshot(&caller.member.cluster.id).await?;
     Ok(Json(Doctor::of(&snapshot, Time::now())))
-}
-
-pub(super) async fn node_findings(
-    State(app): State<Arc<App>>,
-    Segments(cluster, node): Segments,
-    headers: HeaderMap,
-) -> Answer<Json<NodeFindings>> {
-    let caller = app.in_cluster(&headers, &cluster, Shows::Pods).await?;
-    let snapshot = app.engine.snapshot(&caller.member.cluster.id).await?;
-    let findings = NodeFindings::of(&snapshot, &node, Time::now());
-    let unknown = || EngineError::UnknownNodes { nodes: vec![node] };
-    Ok(Json(findings.ok_or_else(unknown)?))
 }
 
 pub(super) async fn plan(

@@ -1,11 +1,12 @@
 //! Routes: every entry of [`api::ROUTES`] has its handler here, and nothing else lies below `/api`.
 
 mod clusters;
+mod hosts;
 mod operations;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -44,7 +45,14 @@ fn handler(id: &str) -> Option<MethodRouter<Arc<App>>> {
         "clusters" => get(clusters::list),
         "nodes" => get(clusters::nodes),
         "findings" => get(clusters::findings),
-        "node_findings" => get(clusters::node_findings),
+        "node_findings" => get(hosts::findings),
+        "host" => get(hosts::look),
+        "host_step" => post(hosts::step),
+        "host_log" => get(hosts::log),
+        "evidence" => get(hosts::evidence),
+        "agents" => get(hosts::agents),
+        "agent_token" => post(hosts::token),
+        "agent_revoke" => post(hosts::revoke),
         "plan" => post(clusters::plan),
         "drain" => post(clusters::drain),
         "cordon" => post(clusters::cordon),
@@ -65,13 +73,14 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = path.as_ref().map_or("none", MatchedPath::as_str);
+    let limit = limit(&app, &method, route);
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = match tokio::time::timeout(app.request_timeout, answer).await {
+    let mut response = match tokio::time::timeout(limit, answer).await {
         Ok(Ok(response)) => response,
         // The panic hook has told where.
         Ok(Err(_)) => Failure::internal().into_response(),
         Err(_) => Failure::new(StatusCode::GATEWAY_TIMEOUT, "timed_out")
-            .with("seconds", app.request_timeout.as_secs())
+            .with("seconds", limit.as_secs())
             .into_response(),
     };
     let headers = response.headers_mut();
@@ -84,6 +93,15 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     tracing::debug!(%method, route, status, "request");
     app.metrics.request(&method, route, status, began.elapsed());
     response
+}
+
+/// A step on a host takes as long as the host; everything else is quick or a stream.
+fn limit(app: &App, method: &http::Method, route: &str) -> Duration {
+    if method == http::Method::POST && route.ends_with("/host/step") {
+        crate::hosts::STEP_LIMIT
+    } else {
+        app.request_timeout
+    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use kube::Client;
 use kubernetes::Connect;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use server::{Server, ServerError, ServerOptions};
+use server::{HostOptions, Server, ServerError, ServerOptions};
 use testkit::builders::{self, is_ready, pods_of};
-use testkit::{ControlPlane, FakeNode, Kubelets, Options, User, apply, wait_until};
+use testkit::{ControlPlane, FakeNode, Kubelets, Options, User, agent, apply, wait_until};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 
@@ -66,6 +66,7 @@ async fn start() -> Result<World> {
         role("cordoner", cordoners),
         bind("viewer", "refloat-viewer"),
         bind("boss", "refloat-operator"),
+        bind("boss", "refloat-host-operator"),
         bind("half", "refloat-viewer"),
         bind("half", "cordoner"),
     ];
@@ -109,8 +110,13 @@ impl World {
 
     /// Options with a free port and a record of its own in this folder.
     pub(crate) fn options(&self, folder: &Path) -> ServerOptions {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
         ServerOptions {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: any,
+            hosts: HostOptions {
+                agents: Some(any),
+                ..HostOptions::default()
+            },
             ..ServerOptions::new(folder.join("record.db"), vec![self.connect()])
         }
     }
@@ -151,6 +157,8 @@ impl World {
 /// A running server.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
+    /// Where agents dial in.
+    pub(crate) agents: SocketAddr,
     pub(crate) http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), ServerError>>,
@@ -167,12 +175,14 @@ impl Served {
         });
         let server = server.await??;
         let address = server.address();
+        let agents = server.agents_address().context("agents are listened for")?;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
         Ok(Self {
             address,
+            agents,
             http: reqwest::Client::builder().no_proxy().build()?,
             stop: Some(stop),
             task,
@@ -263,6 +273,27 @@ impl Served {
         let (status, clusters) = self.read("/api/v1/clusters", "boss").await?;
         ensure!(status == 200, "{clusters}");
         Ok(clusters[0]["id"].as_str().context("an id")?.to_owned())
+    }
+
+    /// An agent of a node, as it should be, that answers until the server ends.
+    pub(crate) async fn agent(&self, node: &str) -> Result<()> {
+        let cluster = self.cluster().await?;
+        let path = format!("/api/v1/clusters/{cluster}/agents/token");
+        let (status, token) = self.post(&path, "boss", &json!({"node": node})).await?;
+        ensure!(status == 200, "{token}");
+        let token = token["token"].as_str().context("a token")?;
+        let Ok(identity) = agent::enrol(self.agents, token, node).await? else {
+            bail!("the agent of {node} was not enrolled");
+        };
+        let wire = agent::Wire::welcome(self.agents, &identity).await?;
+        tokio::spawn(agent::answer(wire));
+        let path = format!("/api/v1/clusters/{cluster}/agents");
+        wait_until(PATIENCE, "the agent is connected", async || {
+            let (_, agents) = self.read(&path, "boss").await?;
+            let connected = agents[0]["connected"].is_string();
+            Ok(if connected { Ok(()) } else { Err(agents) })
+        })
+        .await
     }
 
     /// Drains a node with everyday flags; the operation's id.

@@ -1,0 +1,357 @@
+//! Hosts of nodes: looks, steps, logs, evidence, and the agents that speak for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{
+    AgentView, HostBody, HostView, NodeFindings, ObjectionView, RevokeBody, Revoked, StepView,
+    TokenBody, TokenView,
+};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use engine::EngineError;
+use host::{Probe, Unit};
+use hosts::{HostError, StepAsked, StepError};
+use http::{HeaderMap, StatusCode, header};
+use model::{Node, Snapshot, Time};
+use serde::Deserialize;
+
+use crate::answer::{Answer, Failure};
+use crate::app::{App, Caller};
+use crate::auth::Shows;
+use crate::body::{self, Params, Segment, Segments};
+
+/// Logs and evidence from so long ago unless told.
+const SINCE_SECONDS: u64 = 2 * 3600;
+/// A token's life unless told, and at most, in minutes.
+const TOKEN_MINUTES: (u64, u64) = (60, 24 * 60);
+/// So many bytes of a log wait for a slow client.
+const WAITING: usize = 16;
+
+/// A caller, the cluster's picture, and a node of it.
+struct Target {
+    caller: Caller,
+    snapshot: Arc<Snapshot>,
+    node: Arc<Node>,
+}
+
+async fn target(app: &App, headers: &HeaderMap, cluster: &str, node: &str) -> Answer<Target> {
+    let caller = app.in_cluster(headers, cluster, Shows::Pods).await?;
+    let snapshot = app.engine.snapshot(&caller.member.cluster.id).await?;
+    let unknown = || EngineError::UnknownNodes {
+        nodes: vec![node.to_owned()],
+    };
+    let node = snapshot.node(node).cloned().ok_or_else(unknown)?;
+    Ok(Target {
+        caller,
+        snapshot,
+        node,
+    })
+}
+
+/// A node's findings, with what its host tells when there is a way to it and the caller may look.
+pub(super) async fn findings(
+    State(app): State<Arc<App>>,
+    Segments(cluster, node): Segments,
+    headers: HeaderMap,
+) -> Answer<Json<NodeFindings>> {
+    let target = target(&app, &headers, &cluster, &node).await?;
+    let now = Time::now();
+    let id = &target.caller.member.cluster.id;
+    let way = app.hosts.way(id, &target.node);
+    let unknown = || EngineError::UnknownNodes {
+        nodes: vec![node.clone()],
+    };
+    let way = match way {
+        Some(way) if target.caller.may_host("get", "", &node).await? => way,
+        _ => {
+            let findings = NodeFindings::of(&target.snapshot, &node, now);
+            return Ok(Json(findings.ok_or_else(unknown)?));
+        }
+    };
+    let examined = hosts::examine(&way, &target.snapshot, &target.node).await;
+    let (snapshot, node) = (&target.snapshot, &target.node);
+    let findings = NodeFindings::examined(snapshot, node, &way, examined, now);
+    Ok(Json(findings))
+}
+
+/// A look at a node's host.
+pub(super) async fn look(
+    State(app): State<Arc<App>>,
+    Segments(cluster, node): Segments,
+    headers: HeaderMap,
+) -> Answer<Json<HostView>> {
+    let target = target(&app, &headers, &cluster, &node).await?;
+    target.caller.check_host("get", "", &node).await?;
+    let id = &target.caller.member.cluster.id;
+    let way = app.hosts.way_or_refuse(id, &target.node)?;
+    let look = way.look(Probe::ALL).await;
+    Ok(Json(HostView::of(&way, &look)))
+}
+
+/// One step by hand.
+pub(super) async fn step(
+    State(app): State<Arc<App>>,
+    Segments(cluster, node): Segments,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<StepView>> {
+    let target = target(&app, &headers, &cluster, &node).await?;
+    let body: HostBody = body::json(&headers, body, app.body_limit).await?;
+    body::check_words(&body.reason, None)?;
+    let caller = target.caller;
+    caller
+        .check_host("update", body.action.label(), &node)
+        .await?;
+    let id = caller.member.cluster.id.clone();
+    let way = app.hosts.way_or_refuse(&id, &target.node)?;
+    let asked = StepAsked {
+        action: body.action,
+        object: format!("{id}/{node}").into(),
+        operation: String::new(),
+        by: caller.person.user.clone(),
+        reason: body.reason,
+        consent: body.consent,
+        force: body.force,
+        pods_left: hosts::pods_left(&target.snapshot, &node),
+    };
+    let store = app.engine.store().clone();
+    tracing::info!(node, by = %asked.by, action = asked.action.label(), "host step");
+    let taken = app.finish(async move {
+        let look = hosts::look_for_step(&way).await.map_err(StepError::Host)?;
+        let step = hosts::take(&way, &store, &asked, &look.facts).await?;
+        Ok((step, asked.action))
+    });
+    let (step, action) = taken.await?.map_err(failure)?;
+    Ok(Json(StepView::of(&node, action, &step)))
+}
+
+fn failure(error: StepError) -> Failure {
+    let refused = Failure::new(StatusCode::CONFLICT, error.code());
+    match error {
+        StepError::Objected { objections } => {
+            let objections: Vec<_> = objections.iter().map(ObjectionView::of).collect();
+            let objections = serde_json::to_value(objections).unwrap_or_default();
+            refused.with("objections", objections)
+        }
+        StepError::NotDrained { pods } => refused.with("pods", pods),
+        StepError::NoConsent { action } => refused.with("action", action),
+        StepError::NoBoot => refused,
+        StepError::Host(error) => host_failure(&error),
+        StepError::Store(error) => error.into(),
+        other => {
+            tracing::error!(error = &other as &dyn std::error::Error, "host step");
+            Failure::internal()
+        }
+    }
+}
+
+fn host_failure(error: &HostError) -> Failure {
+    let status = match error {
+        HostError::Argument(_) => StatusCode::BAD_REQUEST,
+        HostError::NotConnected { .. }
+        | HostError::Refused { .. }
+        | HostError::Interrupted { .. } => StatusCode::CONFLICT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    Failure::new(status, error.code()).with("detail", error.to_string())
+}
+
+/// What of a host's journals is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogParams {
+    /// Must be there; who asks is looked at first.
+    unit: Option<Unit>,
+    since: Option<u64>,
+    #[serde(default)]
+    follow: bool,
+}
+
+/// A unit's journal, as it comes.
+pub(super) async fn log(
+    State(app): State<Arc<App>>,
+    Segments(cluster, node): Segments,
+    Params(params): Params<LogParams>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let target = target(&app, &headers, &cluster, &node).await?;
+    target.caller.check_host("get", "log", &node).await?;
+    let unit = params.unit;
+    let unit = unit.ok_or_else(|| Failure::bad_request("unit is missing"))?;
+    let id = &target.caller.member.cluster.id;
+    let way = app.hosts.way_or_refuse(id, &target.node)?;
+    let permit = app.streams.clone().try_acquire_owned();
+    let too_many = |_| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams");
+    let permit = permit.map_err(too_many)?;
+    let since = Duration::from_secs(params.since.unwrap_or(SINCE_SECONDS));
+    let pieces = way.log(unit, since, params.follow).await;
+    let mut pieces = pieces.map_err(|error| host_failure(&error))?;
+    let (sender, out) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(WAITING);
+    let stop = app.stop.clone();
+    tokio::spawn(async move {
+        let _permit = permit;
+        loop {
+            let piece = tokio::select! {
+                piece = pieces.recv() => piece,
+                () = sender.closed() => return,
+                () = stop.cancelled() => return,
+            };
+            let bytes = match piece {
+                None => return,
+                Some(Ok(piece)) => Ok(Bytes::from(piece.bytes)),
+                // The head has gone out: a body that breaks off is how HTTP says that it is not whole.
+                Some(Err(error)) => Err(std::io::Error::other(error)),
+            };
+            if sender.send(bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    let stream = futures::stream::unfold(out, |mut out| async { Some((out.recv().await?, out)) });
+    let body = Body::from_stream(stream);
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
+}
+
+/// How far back evidence goes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EvidenceParams {
+    since: Option<u64>,
+}
+
+/// Everything that an engineer or a vendor asks for, as one file.
+pub(super) async fn evidence(
+    State(app): State<Arc<App>>,
+    Segments(cluster, node): Segments,
+    Params(params): Params<EvidenceParams>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let target = target(&app, &headers, &cluster, &node).await?;
+    target.caller.check_host("get", "evidence", &node).await?;
+    let id = &target.caller.member.cluster.id;
+    let way = app.hosts.way_or_refuse(id, &target.node)?;
+    let since = Duration::from_secs(params.since.unwrap_or(SINCE_SECONDS));
+    let bundle = hosts::evidence(&way, &target.snapshot, &target.node, since).await;
+    let name = format!("{node}-evidence");
+    let packed = bundle.pack(&name, Time::now()).map_err(|error| {
+        tracing::error!(%error, "evidence cannot be packed");
+        Failure::internal()
+    })?;
+    let disposition = format!("attachment; filename=\"{name}.tar.gz\"");
+    let head = [
+        (header::CONTENT_TYPE, "application/gzip".to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    Ok((head, packed).into_response())
+}
+
+/// Agents are not listened for here.
+fn no_agents() -> Failure {
+    Failure::new(StatusCode::CONFLICT, "agents_off")
+}
+
+/// Agents that may speak for hosts of a cluster.
+pub(super) async fn agents(
+    State(app): State<Arc<App>>,
+    Segment(cluster): Segment,
+    headers: HeaderMap,
+) -> Answer<Json<Vec<AgentView>>> {
+    let caller = app.in_cluster(&headers, &cluster, Shows::Nodes).await?;
+    let Some((agents, _)) = &app.hosts.agents else {
+        return Ok(Json(Vec::new()));
+    };
+    let enrolled = agents.list(&caller.member.cluster.id).await?;
+    let views = enrolled.into_iter().map(|agent| AgentView {
+        node: agent.row.node.to_string(),
+        enrolled: agent.row.enrolled,
+        connected: agent.connected,
+    });
+    Ok(Json(views.collect()))
+}
+
+/// A token to enrol one agent with.
+pub(super) async fn token(
+    State(app): State<Arc<App>>,
+    Segment(cluster): Segment,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<TokenView>> {
+    let caller = app.in_cluster(&headers, &cluster, Shows::Nodes).await?;
+    let body: TokenBody = body::json(&headers, body, app.body_limit).await?;
+    caller
+        .check_ours("create", "agents", "", &body.node)
+        .await?;
+    let (agents, port) = app.hosts.agents.as_ref().ok_or_else(no_agents)?;
+    let id = caller.member.cluster.id.clone();
+    let snapshot = app.engine.snapshot(&id).await?;
+    let unknown = || EngineError::UnknownNodes {
+        nodes: vec![body.node.clone()],
+    };
+    let node = snapshot.node(&body.node).ok_or_else(unknown)?.name.clone();
+    let minutes = body.minutes.unwrap_or(TOKEN_MINUTES.0);
+    if minutes == 0 || minutes > TOKEN_MINUTES.1 {
+        let detail = format!("minutes must be 1 to {}", TOKEN_MINUTES.1);
+        return Err(Failure::bad_request(detail));
+    }
+    let (agents, port) = (agents.clone(), *port);
+    let store = app.engine.store().clone();
+    let by = caller.person.user.clone();
+    let made = app.change(async move {
+        let lives = Duration::from_secs(minutes * 60);
+        let token = agents.new_token(&id, &node, &by, lives).await?;
+        store
+            .audit(audit(&by, "agent.token", &format!("{id}/{node}")))
+            .await?;
+        Ok(token)
+    });
+    let token = made.await?;
+    Ok(Json(TokenView {
+        token: token.text,
+        expires: token.expires,
+        port,
+    }))
+}
+
+/// A node's agent may no longer speak for it.
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    Segment(cluster): Segment,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<Revoked>> {
+    let caller = app.in_cluster(&headers, &cluster, Shows::Nodes).await?;
+    let body: RevokeBody = body::json(&headers, body, app.body_limit).await?;
+    caller
+        .check_ours("delete", "agents", "", &body.node)
+        .await?;
+    let (agents, _) = app.hosts.agents.as_ref().ok_or_else(no_agents)?;
+    let id = caller.member.cluster.id.clone();
+    let (agents, by) = (agents.clone(), caller.person.user.clone());
+    let store = app.engine.store().clone();
+    let node = body.node.clone();
+    let revoked = app.change(async move {
+        let revoked = agents.revoke(&id, &node.as_str().into(), &by).await?;
+        store
+            .audit(audit(&by, "agent.revoke", &format!("{id}/{node}")))
+            .await?;
+        Ok(revoked)
+    });
+    Ok(Json(Revoked {
+        node: body.node,
+        revoked: revoked.await?,
+    }))
+}
+
+fn audit(by: &model::Text, verb: &str, object: &str) -> store::AuditRow {
+    store::AuditRow {
+        at: Time::now(),
+        who: by.clone(),
+        verb: verb.into(),
+        object: object.into(),
+        outcome: "done".into(),
+        detail: String::new(),
+    }
+}

@@ -42,6 +42,10 @@ pub(crate) struct Draft {
     pub(crate) harm: Vec<(Action, Why)>,
     /// Where it was seen.
     pub(crate) sources: BTreeSet<Source>,
+    /// All it is about.
+    pub(crate) subjects: BTreeSet<String>,
+    /// It explains nothing and stands behind what is surer.
+    pub(crate) faint: bool,
     line: usize,
 }
 
@@ -70,6 +74,8 @@ impl Draft {
             probes: None,
             harm: seen.harm.clone(),
             sources: seen.sources.clone(),
+            subjects: seen.subjects.keys().cloned().collect(),
+            faint: false,
             line: seen.line(),
         }
     }
@@ -83,9 +89,11 @@ impl Draft {
         !self.undetermined && !self.is_faint() && (!seen || self.confidence == Confidence::High)
     }
 
-    /// A first sign by a look at the host alone: it explains nothing and stands behind what is surer.
+    /// A first sign by a look at the host, or of no concern to it.
     fn is_faint(&self) -> bool {
-        self.confidence == Confidence::Low && self.sources.iter().any(|source| source.is_look())
+        self.faint
+            || self.confidence == Confidence::Low
+                && self.sources.iter().any(|source| source.is_look())
     }
 
     /// Takes the evidence of more facts.
@@ -93,6 +101,7 @@ impl Draft {
         self.evidence.extend(seen.evidence());
         self.count += seen.count;
         self.sources.extend(&seen.sources);
+        self.subjects.extend(seen.subjects.keys().cloned());
         self.line = self.line.min(seen.line());
     }
 }

@@ -142,6 +142,9 @@ fn join(picture: &Picture<'_>, fleet: &Fleet, now: Time) -> Report {
     };
     let mut drafts = crate::engine::drafts(&facts, &context);
     crate::look::outrank(&fine, &mut drafts);
+    if let Some(look) = &look {
+        crate::look::narrow(look, &mut drafts);
+    }
     if reached(picture).is_alive()
         && let Some(draft) = drafts.get_mut(&Cause::NodeUnreachable)
     {

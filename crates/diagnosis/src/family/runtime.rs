@@ -136,7 +136,7 @@ pub(super) const RULES: &[Rule] = &[
     )
     .but(
         "too many open files|resource temporarily unavailable|permission denied|mounting|\
-        mountvolume|hostpath",
+        mountvolume|hostpath|container factory failed",
     ),
     // kubelet `runtimeState.runtimeErrors`: no good status for 30 s. It is down or does not answer.
     shows(

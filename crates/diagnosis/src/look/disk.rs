@@ -73,7 +73,7 @@ fn is_full(space: Use) -> bool {
 }
 
 fn is_out_of_inodes(inodes: Use) -> bool {
-    inodes.limit > 0 && inodes.percent() >= 100
+    inodes.limit > 0 && inodes.percent() >= 99
 }
 
 fn space(look: &Look<'_>, out: &mut Out) {

@@ -13,6 +13,9 @@ const STARTED: u64 = 60;
 const LOOP: u64 = 4;
 
 pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
+    if look.facts.memory.total.is_some() && look.facts.memory.swaps.is_empty() {
+        out.fine(Fine::Gone, &[KubeletSwapOn]);
+    }
     let Some(unit) = look.facts.unit("kubelet") else {
         healthz(look, None, out);
         return;
@@ -74,9 +77,14 @@ fn healthz(look: &Look<'_>, unit: Option<&UnitFacts>, out: &mut Out) {
         unit.is_none_or(|unit| unit.active_seconds.is_some_and(|seconds| seconds < STARTED));
     if kubelet.healthy == Some(true) {
         out.fine(Fine::Gone, &[KubeletSyncloopStuck]);
-        if unit.is_some() && !young {
+        // Its unit tells since when; without it a healthy moment is between two ends perhaps.
+        if unit.is_none() || !young {
             out.fine(
-                Fine::Gone,
+                if unit.is_some() {
+                    Fine::Gone
+                } else {
+                    Fine::Past
+                },
                 &[
                     KubeletCrashed,
                     KubeletSwapOn,

@@ -14,10 +14,11 @@ mod network;
 mod process;
 mod quote;
 mod runtime;
+mod scope;
 mod systemd;
 mod time;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::host::{HostFacts, Probe as HostProbe};
 use model::Time;
@@ -50,10 +51,14 @@ impl Look<'_> {
         self.facts.timed_out.contains(&probe)
     }
 
-    /// The host has only just come up: services are not late yet. systemd's own default for a start is 90 s.
+    /// The host is still coming up: services are not late yet. systemd says when it is done; where it does not, its own
+    /// default for the start of a service is 90 s.
     pub(crate) fn is_starting(&self) -> bool {
-        self.facts.systemd.state.as_deref() == Some("starting")
-            || self.facts.uptime.is_some_and(|uptime| uptime < 90.0)
+        match self.facts.systemd.state.as_deref() {
+            Some("initializing" | "starting") => true,
+            Some(_) => false,
+            None => self.facts.uptime.is_some_and(|uptime| uptime < 90.0),
+        }
     }
 
     /// The host is going down.
@@ -175,15 +180,38 @@ pub(crate) fn read(look: &Look<'_>, facts: &mut Facts) -> BTreeMap<Cause, Fine> 
 
 pub(crate) use log::read as read_logs;
 pub(crate) use mount::is_remote;
+pub(crate) use scope::narrow;
 pub(crate) use systemd::package;
 
 /// What is fine now outranks what a log tells of before, and what kubelet told last.
 pub(crate) fn outrank(fine: &BTreeMap<Cause, Fine>, drafts: &mut Drafts) {
+    // A daemon that ends now tells why in its last lines; what is merely in order elsewhere does not contradict it.
+    let ends = |cause: Cause| {
+        drafts
+            .get(&cause)
+            .is_some_and(|draft| draft.sources.contains(&Source::Units))
+    };
+    let mut telling = Vec::new();
+    if ends(Cause::KubeletCrashed) {
+        telling.push((Cause::KubeletCrashed, Source::KubeletLog));
+    }
+    if ends(Cause::RuntimeStartFailed) {
+        telling.push((Cause::RuntimeStartFailed, Source::DockerLog));
+        telling.push((Cause::RuntimeStartFailed, Source::ContainerdLog));
+    }
+    let tells = |root: Cause, sources: &BTreeSet<Source>| {
+        telling.iter().any(|(end, log)| {
+            sources.contains(log) && crate::chain::explainers(*end).any(|cause| cause == root)
+        })
+    };
     for (cause, fine) in fine {
         let Some(draft) = drafts.get_mut(cause) else {
             continue;
         };
         if draft.sources.iter().any(|source| source.is_look()) {
+            continue;
+        }
+        if *fine == Fine::Past && tells(*cause, &draft.sources) {
             continue;
         }
         let told = draft.sources.iter().any(|source| source.is_api());

@@ -100,6 +100,10 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
                 RuntimeOverlayCorrupt,
             ],
         );
+        // Kubelet's list has all it needs; at its start it complains until the first one.
+        if look.facts.kubelet.healthy == Some(true) {
+            out.fine(Fine::Gone, &[PlegUnhealthy]);
+        }
         if look.heard.is_some_and(|heard| heard.ready) {
             out.fine(Fine::Gone, &[PlegUnhealthy, CniNotInitialized]);
         }

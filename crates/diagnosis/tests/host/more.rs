@@ -122,6 +122,67 @@ fn a_line_of_trouble_that_is_there_is_evidence_with_its_own_source() {
 }
 
 #[test]
+fn a_daemon_that_ends_now_is_believed() {
+    let mut facts = containerd_host();
+    let line = "kubelet[9]: E0101 00:00:00.000000       9 run.go:74] \"command failed\" err=\"Failed to start cAdvisor inotify_init: too many open files\"";
+    facts.logs.push(log(Journal::Kubelet, line));
+    assert!(!by_host(&facts).top().unwrap().is_decided());
+    let unit = facts.units.get_mut("kubelet").unwrap();
+    (unit.active, unit.sub) = ("activating".into(), "auto-restart".into());
+    (facts.kubelet.healthy, facts.kubelet.healthz) = (Some(false), Some("refused".into()));
+    assert_eq!(
+        said(&by_host(&facts)),
+        Some((Cause::InotifyExhausted, Action::TuneSysctl, true))
+    );
+}
+
+#[test]
+fn what_an_earlier_run_died_of_is_history() {
+    let mut facts = containerd_host();
+    let unit = facts.units.get_mut("kubelet").unwrap();
+    (unit.active, unit.sub, unit.active_seconds) = ("inactive".into(), "dead".into(), None);
+    (unit.pid, unit.process_state) = (None, None);
+    (facts.kubelet.healthy, facts.kubelet.healthz) = (Some(false), Some("refused".into()));
+    facts.logs = vec![log(
+        Journal::Kubelet,
+        "2026-11-25T04:00:00+0800 n systemd[1]: Started kubelet.service - kubelet.\n\
+         2026-11-25T04:00:01+0800 n kubelet[1]: E1125 04:00:01.000000       1 run.go:74] \"command failed\" err=\"failed to parse kubelet flag: unknown flag: --no\"\n\
+         2026-11-25T04:00:02+0800 n systemd[1]: kubelet.service: Failed with result 'exit-code'.\n\
+         2026-11-25T04:00:12+0800 n systemd[1]: Started kubelet.service - kubelet.\n\
+         2026-11-25T04:00:13+0800 n kubelet[2]: I1125 04:00:13.000000       2 kubelet.go:1] fine\n",
+    )];
+    let report = by_host(&facts);
+    assert_eq!(report.top().unwrap().cause, Cause::KubeletStopped);
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+}
+
+#[test]
+fn trouble_of_volumes_and_workloads_stands_behind() {
+    let mut facts = containerd_host();
+    facts.logs.push(log(
+        Journal::Kernel,
+        "kernel: EXT4-fs error (device vdx): ext4_find_entry:1455: inode #2: comm app: reading directory lblock 0\n\
+         kernel: Memory cgroup out of memory: Killed process 77 (java) total-vm:1kB\n",
+    ));
+    let report = by_host(&facts);
+    for one in &report.findings {
+        assert_eq!(one.confidence, Confidence::Low, "{}", one.cause);
+    }
+    let damaged = finding(&report, Cause::Ext4Error).unwrap();
+    assert!(!damaged.is_decided());
+    assert_eq!(damaged.params[&Param::Scope], "volume");
+    let unit = facts.units.get_mut("containerd").unwrap();
+    unit.process_state = Some('T');
+    assert_eq!(
+        by_host(&facts).top().unwrap().cause,
+        Cause::RuntimeHungContainerd
+    );
+    // The host's own device.
+    facts.mounts.push(mount("/data", "xfs", "/dev/vdx1", 10));
+    assert_eq!(by_host(&facts).top().unwrap().cause, Cause::Ext4Error);
+}
+
+#[test]
 fn what_kubelet_said_last_is_doubted_when_the_host_is_fine() {
     for (name, facts) in eras(faults::Era::Both) {
         for message in [

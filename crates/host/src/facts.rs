@@ -248,7 +248,7 @@ pub struct Mount {
     pub kind: String,
     /// What: a device, `server:/path`.
     pub source: String,
-    /// Mounted read-only, or become so.
+    /// The file system is read-only, or has become so.
     pub read_only: bool,
     /// An answer or none.
     #[serde(flatten)]

@@ -58,7 +58,8 @@ pub const CERTIFICATES: &[&str] = &[
     "/etc/kubernetes/ssl/kubelet.pem",
 ];
 
-/// Kubelet's kubeconfigs, the most likely first. Of these only `server:` and `client-certificate-data:` are read.
+/// Kubelet's kubeconfigs, the most likely first. Of these only `server:`, `client-certificate-data:` and where
+/// `client-certificate:` is are read.
 pub const KUBECONFIGS: &[&str] = &[
     "/etc/kubernetes/kubelet.conf",
     "/etc/kubernetes/kubelet.kubeconfig",
@@ -70,6 +71,7 @@ pub const KUBECONFIGS: &[&str] = &[
 /// Files in which kubelet is told whether to start with swap on: `failSwapOn:` or `fail-swap-on=`.
 pub const KUBELET_CONFIGS: &[&str] = &[
     "/var/lib/kubelet/config.yaml",
+    "/etc/kubernetes/kubelet.yaml",
     "/var/lib/kubelet/kubeadm-flags.env",
     "/etc/default/kubelet",
     "/etc/sysconfig/kubelet",

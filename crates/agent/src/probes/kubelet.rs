@@ -32,17 +32,17 @@ pub(super) fn healthz(out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "@config")?;
     for path in sources::KUBELET_CONFIGS {
         let text = read(path).unwrap_or_default();
+        // Several are possible; the last one counts, as it does for kubelet.
         for line in text.lines() {
-            if line.starts_with("failSwapOn:") {
-                writeln!(out, " {line}")?;
-            }
-            // Several on one line are possible; the last one counts, as it does for kubelet.
-            for (at, name) in line.match_indices("fail-swap-on=") {
-                let value: String = line[at + name.len()..]
-                    .chars()
-                    .take_while(char::is_ascii_lowercase)
-                    .collect();
-                writeln!(out, " {name}{value}")?;
+            for name in ["failSwapOn", "fail-swap-on="] {
+                for (at, _) in line.match_indices(name) {
+                    let value = line[at + name.len()..].trim_start_matches(['"', ':', ' ']);
+                    let end = value
+                        .find(|c: char| !c.is_ascii_lowercase())
+                        .unwrap_or(value.len());
+                    let colon = if name.ends_with('=') { "" } else { ": " };
+                    writeln!(out, " {name}{colon}{}", &value[..end])?;
+                }
             }
         }
     }
@@ -70,26 +70,29 @@ pub(super) fn certificates(out: &mut dyn Write) -> io::Result<()> {
         }
     }
     for path in sources::KUBECONFIGS {
-        let Some(data) = value(path, "client-certificate-data:") else {
-            continue;
-        };
-        let decoded = decode_base64(&data).unwrap_or_default();
-        blocks(out, path, &String::from_utf8_lossy(&decoded))?;
+        if let Some(data) = value(path, "client-certificate-data:") {
+            let decoded = decode_base64(&data).unwrap_or_default();
+            blocks(out, path, &String::from_utf8_lossy(&decoded))?;
+        }
+        // Where a kubeconfig points, if that was not read above.
+        if let Some(path) = value(path, "client-certificate:")
+            && path.starts_with('/')
+            && !path.starts_with("/var/lib/kubelet/pki/")
+            && let Some(text) = read(&path)
+        {
+            blocks(out, &path, &text)?;
+        }
     }
     Ok(())
 }
 
-/// The first value of a name in a YAML file, as the script finds it: kubeconfigs are written by programs.
+/// The first value of a name in a YAML or JSON file, as the script finds it: kubeconfigs are written by programs, one
+/// name a line.
 fn value(path: &str, name: &str) -> Option<String> {
-    let text = read(path)?;
-    let line = text
-        .lines()
-        .find_map(|line| line.trim_start().strip_prefix(name))?;
-    let value = line
-        .split_ascii_whitespace()
-        .next()?
-        .replace(['"', '\''], "");
-    (!value.is_empty()).then_some(value)
+    let text = read(path)?.replace(['"', '\'', ','], "");
+    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    let mut line = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words))?;
+    line.next().map(str::to_owned)
 }
 
 pub(super) fn api_server(out: &mut dyn Write) -> io::Result<()> {

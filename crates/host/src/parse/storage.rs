@@ -27,7 +27,7 @@ pub struct Mounted<'a> {
     pub source: &'a str,
     /// Mount point, escaped.
     pub path: &'a str,
-    /// The mount or its file system is read-only.
+    /// Its file system is read-only. A mount alone that is (a volume given read-only to a pod) is as it was wanted.
     pub read_only: bool,
     /// Over the network: can hang, and each of its mount points counts.
     pub network: bool,
@@ -93,18 +93,16 @@ fn mounted(line: &str) -> Option<Mounted<'_>> {
     let mut left = left.split(' ');
     let device = left.nth(2)?;
     let path = left.nth(1)?;
-    let options = left.next()?;
     let mut right = right.split(' ');
     let (kind, source) = (right.next()?, right.next()?);
     let of_all = right.next().unwrap_or_default();
-    let is_ro = |options: &str| options.split(',').any(|option| option == "ro");
     let fuse = kind.starts_with("fuse.") || kind == "fuse";
     Some(Mounted {
         device,
         kind,
         source,
         path,
-        read_only: is_ro(options) || is_ro(of_all),
+        read_only: of_all.split(',').any(|option| option == "ro"),
         network: fuse
             || [
                 "nfs",
@@ -256,7 +254,7 @@ mod tests {
 27 22 0:50 / /var/lib/kubelet/pods/u/volumes/kubernetes.io~nfs/my\\040data rw - nfs4 server:/a rw,hard
 28 22 0:50 / /var/lib/kubelet/pods/v/volumes/kubernetes.io~nfs/data rw - nfs4 server:/a rw,hard
 29 22 0:60 / /run/containerd/io/rootfs rw - overlay overlay rw
-30 22 253:17 / /data ro,relatime shared:2 - xfs /dev/vdb1 rw
+30 22 253:17 / /data rw,relatime shared:2 - xfs /dev/vdb1 ro
 31 22 0:70 / /misc rw - autofs systemd-1 rw
 ";
 

@@ -1,5 +1,4 @@
 # refloat: looks at a host. Constant text; which probes is a line of words on stdin, each checked against the list.
-# Every probe runs in a child of its own with a deadline and writes into memory; a child that cannot be killed is left.
 umask 077
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin LC_ALL=C
 export PATH LC_ALL
@@ -20,7 +19,7 @@ case $f in
 *) [ "$1$2" = 0000000000000000000000000000000000 ] && [ "${10}" != lo ] ;;
 esac
 }
-# Nothing but the shell itself: works when no process can be had.
+# By the shell itself: works when no process is to be had.
 files() {
 set +f
 set -- /proc/sys/kernel/random/boot_id /proc/uptime /proc/loadavg /proc/meminfo /proc/swaps /proc/stat /proc/vmstat /proc/pressure/cpu /proc/pressure/io /proc/pressure/memory /proc/buddyinfo /proc/cgroups /proc/sys/kernel/osrelease /proc/sys/kernel/pid_max /proc/sys/kernel/threads-max /proc/sys/fs/file-nr /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max /proc/sys/fs/inotify/max_user_instances /proc/sys/fs/inotify/max_user_watches /proc/sys/net/ipv4/neigh/default/gc_thresh3 /proc/net/stat/arp_cache /proc/net/route /proc/net/ipv6_route /etc/os-release /sys/class/net/*/operstate
@@ -28,6 +27,7 @@ set -f
 for f; do
 case $f in /sys/class/net/veth*|/sys/class/net/cali*|/sys/class/net/lxc*) continue ;; esac
 [ -r "$f" ] || continue
+case $f in /proc/sys/*[xrts3]) K="$K $f"; continue ;; esac
 echo " @$f"
 while IFS= read -r l || [ -n "$l" ]; do
 case $f in
@@ -38,14 +38,17 @@ esac
 printf '  %s\n' "$l"
 done <"$f"
 done
+# Read byte by byte, as dash does, these end after the first.
+awk '{ print " @" FILENAME; print "  " $0 }' $K
 }
-# Whatever ends this early: each probe has its end, so that the asker knows what was not read.
+# Each probe has its end, whatever ends this.
 finish() {
+[ -n "$K" ] && echo '. done 0 0' && gone files
 for p in $T; do echo "= $p"; echo '. not-started 0'; done
 T=
 [ -n "$D" ] && rm -rf "$D"
 }
-T=$W D=
+T=$W D= K=
 gone() { r=; for q in $T; do [ "$q" = "$1" ] || r="$r $q"; done; T=$r; }
 trap finish EXIT
 trap 'exit 1' HUP INT TERM PIPE
@@ -53,6 +56,7 @@ for p in $W; do
 [ "$p" = files ] || continue
 now; s=$N
 echo '= files'; files; now
+K=
 echo ". done 0 $(((N - s) * 10))"
 gone files
 break
@@ -67,7 +71,6 @@ export D TMPDIR
 B=$(cat <<'BODY'
 P=$1
 t() { timeout -s KILL "$@"; }
-# Waits for results that may never come.
 come() {
 n=0
 while [ $n -lt 25 ]; do
@@ -92,6 +95,7 @@ i && $0 == "-----END CERTIFICATE-----" { i = 0; print " " $0; next }
 i { if ($0 ~ /^[A-Za-z0-9+\/=]+$/) print " " $0; else i = 0 }'
 }
 configs="/etc/kubernetes/kubelet.conf /etc/kubernetes/kubelet.kubeconfig /etc/kubernetes/kubelet-kubeconfig /var/lib/kubelet/kubeconfig /etc/kubernetes/kubeconfig"
+value() { [ -r $2 ] && awk -v n="$1" '{ gsub(/[",\047]/, "") } $1 == n { print $2; exit }' $2; }
 have() { for q; do for d in /usr/sbin /usr/bin /sbin /bin /usr/local/sbin /usr/local/bin; do [ -x $d/$q ] && return 0; done; done; return 1; }
 now() { read -r U x </proc/uptime; c=${U#*.}; N=$((${U%.*} * 100 + ${c#0})); }
 journal() { journalctl --no-pager -q -o short-iso -n 2000 --since -1h "$@"; }
@@ -194,7 +198,7 @@ k ~ /^(autofs|binfmt_misc|bpf|cgroup|cgroup2|configfs|debugfs|devpts|devtmpfs|ef
 net = k ~ /^(fuse|fuse\..*|nfs|nfs4|cifs|smb3|ceph|glusterfs|lustre|9p|afs)$/
 if (!net && $3 in seen) next
 if (!net) seen[$3] = 1
-m = ("," $6 "," R[3] ",") ~ /,ro,/ ? "ro" : "rw"
+m = ("," R[3] ",") ~ /,ro,/ ? "ro" : "rw"
 e = p; gsub(/\\/, "\\0", e)
 if (p in at) L[at[p]] = ""
 at[p] = ++n; L[n] = $3 " " k " " m " " R[2] " " p " " e
@@ -216,8 +220,8 @@ case $c in
 esac
 done <"$D/mi" ;;
 write)
-w=
-for d in /var/lib/kubelet /var/lib/docker /var/lib/containerd /var/log /run; do
+q="/var/lib/kubelet /var/lib/docker /var/lib/containerd /var/log /run" w=
+for d in $q; do
 f=$D/w.$(echo $d | tr / .); w="$w $f"
 (
 f=$d/.refloat-write-trial
@@ -232,7 +236,7 @@ echo $r >$D/w.$(echo $d | tr / .)
 ) &
 done
 come $w
-for d in /var/lib/kubelet /var/lib/docker /var/lib/containerd /var/log /run; do
+for d in $q; do
 r=hang; f=$D/w.$(echo $d | tr / .); [ -s $f ] && read -r r <$f
 [ $r = none ] || echo "write $r $d"
 done ;;
@@ -328,18 +332,20 @@ case $c in
 *) echo '@healthz error' ;;
 esac
 echo @config
-grep -ho -e '^failSwapOn:.*' -e 'fail-swap-on=[a-z]*' /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/sysconfig/kubelet | sed 's/^/ /' ;;
+grep -ho -e 'failSwapOn"*: *[a-z]*' -e 'fail-swap-on=[a-z]*' /var/lib/kubelet/config.yaml /etc/kubernetes/kubelet.yaml /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/sysconfig/kubelet | sed 's/"//g; s/^/ /' ;;
 certificates)
 for f in /var/lib/kubelet/pki/kubelet-client-current.pem /var/lib/kubelet/pki/kubelet-server-current.pem /var/lib/kubelet/pki/kubelet.crt /etc/kubernetes/pki/ca.crt /etc/kubernetes/ssl/kubelet.pem; do
 [ -r $f ] && echo "@$f" && certs <$f
 done
 for f in $configs; do
-d=; [ -r $f ] && d=$(awk '$1 == "client-certificate-data:" { print $2; exit }' $f)
+d=$(value client-certificate-data: $f)
 [ -n "$d" ] && echo "@$f" && printf '%s\n' "$d" | base64 -d | certs
+d=$(value client-certificate: $f)
+case $d in ''|/var/lib/kubelet/pki/*) ;; /*) [ -r "$d" ] && echo "@$d" && certs <"$d" ;; esac
 done ;;
 api-server)
 for f in $configs; do
-u=; [ -r $f ] && u=$(awk '$1 == "server:" { gsub(/["\047]/, "", $2); print $2; exit }' $f)
+u=$(value server: $f)
 [ -n "$u" ] && break
 done
 [ -n "$u" ] || exit 0
@@ -409,3 +415,4 @@ done
 L=$R
 [ -n "$L" ] && sleep 0.05
 done
+exit 0

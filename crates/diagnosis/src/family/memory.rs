@@ -39,6 +39,9 @@ pub(super) const RULES: &[Rule] = &[
         result of limit of /kubepods\n|memory cgroup out of memory of /kubepods",
         ],
     ),
+    // A service of the system below its own limit (also in a slice of its own).
+    shows(Cause::SystemOom, &["oom_memcg=", "/system.slice/"])
+        .but("kubepods|/docker-|cri-containerd-|crio-|libpod-"),
     shows(
         Cause::SystemOom,
         &[

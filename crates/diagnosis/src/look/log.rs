@@ -98,7 +98,7 @@ fn starts(lines: &[&str]) -> Vec<usize> {
 }
 
 /// The time of a line of `journalctl -o short-iso`; nothing of another form.
-fn time(line: &str) -> Option<Timestamp> {
+pub(super) fn time(line: &str) -> Option<Timestamp> {
     let word = line.split(' ').next()?;
     let parsed = strtime::parse("%Y-%m-%dT%H:%M:%S%z", word).ok()?;
     parsed.to_timestamp().ok()

@@ -1,5 +1,7 @@
 //! Memory (`failures.md` §2 E, D 44 and 50).
 
+use ::host::Journal;
+
 use super::{Fine, Look, Out, quote, say};
 use crate::Cause::*;
 use crate::{Confidence, Source};
@@ -18,6 +20,31 @@ const STALLED: f64 = 20.0;
 
 /// Memory cgroups end at 65,535 (`MEM_CGROUP_ID_MAX`); dead ones count.
 const CGROUPS: u64 = 60_000;
+
+/// So many kills…
+const KILLS: usize = 3;
+
+/// …within so many seconds are a storm.
+const STORM: i64 = 180;
+
+/// The kernel kills for the system's own memory, or for a service's, again and again up to now.
+fn storm(look: &Look<'_>) -> bool {
+    let Some(now) = look.facts.clock.now else {
+        return false;
+    };
+    let kernel = look
+        .facts
+        .logs
+        .iter()
+        .filter(|log| log.journal == Journal::Kernel);
+    let kills = kernel.flat_map(|log| log.text.lines()).filter(|line| {
+        let service = line.contains("oom_memcg=") && line.contains("/system.slice/");
+        let of_system =
+            service && !line.contains("kubepods") || line.contains("constraint=CONSTRAINT_NONE");
+        of_system && super::log::time(line).is_some_and(|at| now as i64 - at.as_second() <= STORM)
+    });
+    kills.count() >= KILLS
+}
 
 pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
     let memory = &look.facts.memory;
@@ -46,6 +73,10 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
         {
             out.fine(Fine::Past, &[MemoryPressure, SystemOom]);
         }
+    }
+    if storm(look) {
+        // Each kill frees memory for a moment.
+        out.not_fine(SystemOom);
     }
     if let Some(cgroups) = memory.cgroups.filter(|cgroups| *cgroups >= CGROUPS) {
         let quote = format!("/proc/cgroups: memory {cgroups} of 65535");

@@ -97,6 +97,11 @@ impl Out {
         }
     }
 
+    /// Whatever else is in order, this is of now.
+    pub(crate) fn not_fine(&mut self, cause: Cause) {
+        self.fine.remove(&cause);
+    }
+
     /// Whether a cause was shown, and not only as a first sign.
     pub(crate) fn shows(&self, cause: Cause) -> bool {
         self.signals

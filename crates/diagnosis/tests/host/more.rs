@@ -157,6 +157,30 @@ fn what_an_earlier_run_died_of_is_history() {
 }
 
 #[test]
+fn kills_again_and_again_are_of_now_though_memory_is_free() {
+    let mut facts = containerd_host();
+    // 2027-01-15T08:00:00Z is NOW.
+    let kill = |minute: u32, second: u32| {
+        format!(
+            "2027-01-15T07:{minute:02}:{second:02}+0000 n kernel: oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg=/system.slice/report.service,task_memcg=/system.slice/report.service,task=java,pid=7,uid=0\n"
+        )
+    };
+    let lines =
+        |minutes: [u32; 4]| -> String { minutes.iter().map(|minute| kill(*minute, 30)).collect() };
+    facts
+        .logs
+        .push(log(Journal::Kernel, &lines([10, 11, 12, 13])));
+    assert_eq!(by_host(&facts).top().unwrap().confidence, Confidence::Low);
+    facts
+        .logs
+        .push(log(Journal::Kernel, &lines([57, 58, 59, 59])));
+    assert_eq!(
+        said(&by_host(&facts)),
+        Some((Cause::SystemOom, Action::ReduceMemory, true))
+    );
+}
+
+#[test]
 fn trouble_of_volumes_and_workloads_stands_behind() {
     let mut facts = containerd_host();
     facts.logs.push(log(

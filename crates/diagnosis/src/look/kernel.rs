@@ -158,11 +158,11 @@ fn refused(look: &Look<'_>, out: &mut Out) {
         "fork: refused ({first} and {} more probes)",
         look.facts.not_started.len() - 1
     );
-    // With numbers left it is a limit of the agent's own cgroup, or memory.
-    let sure = if roomy {
-        Confidence::Low
-    } else {
-        Confidence::High
+    // With numbers left it is the limit of a cgroup, perhaps the agent's own.
+    let sure = match (roomy, look.facts.not_started.len() >= LATE_PROBES) {
+        (false, _) => Confidence::High,
+        (true, true) => Confidence::Medium,
+        (true, false) => Confidence::Low,
     };
     out.say(say(cause, Source::Processes, quote).sure(sure));
 }

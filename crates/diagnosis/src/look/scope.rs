@@ -1,7 +1,7 @@
 //! Whose trouble a line is about: a device may carry the host's own file systems or a workload's volume, and a process
 //! that was killed for its own limit is its owner's.
 
-use ::host::Probe as HostProbe;
+use ::host::{Journal, Probe as HostProbe};
 
 use super::Look;
 use super::mount::is_pods;
@@ -42,8 +42,11 @@ pub(crate) fn narrow(look: &Look<'_>, drafts: &mut Drafts) {
             continue;
         };
         let looked = draft.sources.iter().any(|source| source.is_look());
+        let last = draft.evidence.iter().map(|one| one.line).max();
         let foreign = !draft.subjects.is_empty()
-            && draft.subjects.iter().all(|device| is_foreign(look, device));
+            && draft.subjects.iter().all(|device| {
+                is_foreign(look, device) || is_mounted_anew(look, device, last.unwrap_or(0))
+            });
         if foreign && !looked {
             draft.confidence = Confidence::Low;
             draft.faint = true;
@@ -65,5 +68,24 @@ fn is_foreign(look: &Look<'_>, device: &str) -> bool {
         name.starts_with(device)
             || mapped && (name.starts_with("mapper/") || name.contains('/'))
             || mapped && name.starts_with("md")
+    })
+}
+
+/// It was mounted again after the last error (`line`, from 1), and not with a warning.
+fn is_mounted_anew(look: &Look<'_>, device: &str, line: usize) -> bool {
+    let words = [
+        format!("EXT4-fs ({device}): mounted filesystem"),
+        format!("XFS ({device}): Ending clean mount"),
+    ];
+    let warning = format!("EXT4-fs ({device}): warning: mounting fs with errors");
+    let mut kernel = look
+        .facts
+        .logs
+        .iter()
+        .filter(|log| log.journal == Journal::Kernel);
+    kernel.any(|log| {
+        let later = || log.text.lines().skip(line);
+        later().any(|line| words.iter().any(|word| line.contains(word)))
+            && !later().any(|line| line.contains(&warning))
     })
 }

@@ -202,8 +202,14 @@ fn trouble_of_volumes_and_workloads_stands_behind() {
         Cause::RuntimeHungContainerd
     );
     // The host's own device.
-    facts.mounts.push(mount("/data", "xfs", "/dev/vdx1", 10));
+    facts.mounts.push(mount("/data", "ext4", "/dev/vdx", 10));
     assert_eq!(by_host(&facts).top().unwrap().cause, Cause::Ext4Error);
+    // Repaired and mounted again.
+    let kernel = facts.logs.last_mut().unwrap();
+    kernel.text += "kernel: EXT4-fs (vdx): mounted filesystem 0b5 r/w with ordered data mode.\n";
+    let report = by_host(&facts);
+    let damaged = finding(&report, Cause::Ext4Error).unwrap();
+    assert_eq!(damaged.confidence, Confidence::Low);
 }
 
 #[test]

@@ -116,26 +116,15 @@ esac
 }
 case $P in
 processes)
-printf '%s\n' /proc/[0-9]*/task/[0-9]*/stat | awk '
-function read(f, l, n) {
-if ((getline l < f) <= 0) { close(f); return 0 }
-close(f)
-if (!match(l, /.*\)/)) return 0
-comm = substr(l, index(l, "(") + 1, RLENGTH - index(l, "(") - 1)
-n = split(substr(l, RLENGTH + 2), F, " ")
-state = F[1]; start = F[20]
-return n >= 20
-}
-function ran(d, l, v) {
-v = ""
-while ((getline l < (d "/status")) > 0) if (l ~ /^voluntary_ctxt_switches/) v = l
-close(d "/status")
-return v
-}
+# Not by awk itself: mawk dies of a file whose process has just ended.
+printf '%s\n' /proc/[0-9]*/task/[0-9]*/stat | xargs grep -sH '' | awk -v bl="$D/bl" '
 {
-d = $0; sub(/\/stat$/, "", d)
-split(d, A, "/")
-if (!read($0)) next
+split($0, A, "/")
+l = substr($0, index($0, ":") + 1)
+if (!match(l, /.*\)/)) next
+comm = substr(l, index(l, "(") + 1, RLENGTH - index(l, "(") - 1)
+if (split(substr(l, RLENGTH + 2), F, " ") < 20) next
+state = F[1]; start = F[20]
 tasks++
 if (A[3] == A[5]) {
 procs++
@@ -145,7 +134,7 @@ shim = substr(comm, 1, 15) == "containerd-shim" || comm == "docker-containe"
 stopped = state == "T" || state == "t" || state == "D"
 if (runc || shim && stopped) { O[++o] = A[3]; S[o] = start; C[o] = comm; X[o] = state; K[o] = runc && !stopped }
 }
-if (state == "D") { B[++b] = d; BS[b] = start; BC[b] = comm; BR[b] = ran(d) }
+if (state == "D") print A[3], A[5], start, comm >bl
 }
 END {
 print "tasks " tasks + 0; print "processes " procs + 0; print "zombies " zombies + 0
@@ -160,34 +149,38 @@ n = split(l, V, /[^0-9a-f]+/)
 for (j = 1; j <= n; j++) if (length(V[j]) == 64) id = V[j]
 print "old " O[i], S[i], age, X[i], id, C[i]
 }
-fflush()
-if (b) system("sleep 1")
-for (i = 1; i <= b; i++) {
-if (!read(B[i] "/stat") || state != "D" || start != BS[i] || ran(B[i]) != BR[i]) continue
-split(B[i], A, "/")
-print "blocked " A[5], start, A[3], BC[i]
-n = 0
-while ((getline l < (B[i] "/stack")) > 0) {
-sub(/^\[<[^>]*>\] */, "", l); sub(/\+0x.*/, "", l)
-if (l != "" && l !~ /^0x/) { print " " l; n++ }
-}
-if (!n && (getline l < (B[i] "/wchan")) > 0 && l != "0") print " " l
-}
-}' ;;
+}'
+[ -s "$D/bl" ] || exit 0
+ran() { grep -s ^voluntary /proc/$p/task/$t/status; }
+while read -r p t s c; do echo "$p $t $s $(ran | tr -dc 0-9). $c"; done <"$D/bl" >"$D/b2"
+sleep 1
+while read -r p t s v c; do
+l=; read -r l </proc/$p/task/$t/stat
+set -- ${l##*) }
+[ "$1" = D ] && [ "${20}" = "$s" ] && [ "$v" = "$(ran | tr -dc 0-9)." ] || continue
+echo "blocked $t $s $p $c"
+k=$(sed 's/^\[<[^>]*>\] *//; s/+0x.*//; /^0x/d; /^$/d; s/^/ /' /proc/$p/task/$t/stack)
+[ -n "$k" ] || read -r k </proc/$p/task/$t/wchan
+case $k in ''|0) ;; *) echo " ${k# }" ;; esac
+done <"$D/b2" ;;
 descriptors)
 find /proc/[0-9]*/fd -maxdepth 1 -type l \( -lname anon_inode:inotify -o -lname '/* (deleted)' \) -printf '%U %p %l\n' >"$D/fds"
-awk '$3 == "anon_inode:inotify" && $1 == 0 { n++; f = $2; sub(/\/fd\//, "/fdinfo/", f); while ((getline l < f) > 0) if (l ~ /^inotify wd/) w++; close(f) }
-END { print "inotify-instances " n + 0; print "inotify-watches " w + 0 }' "$D/fds"
+echo "inotify-instances $(grep -c '^0 .* anon_inode:inotify$' "$D/fds")"
+echo "inotify-watches $(awk '$1 == 0 && $3 == "anon_inode:inotify" { sub(/\/fd\//, "/fdinfo/", $2); print $2 }' "$D/fds" | xargs -r grep -sh '^inotify wd' | wc -l)"
 for f in /proc/[0-9]*/comm; do
 c=; read -r c <"$f"
 case $c in kubelet|dockerd|containerd) ;; *) continue ;; esac
-p=${f%/comm}; m=$(awk '/^Max open files/ { print $4 }' $p/limits)
+p=${f%/comm}; m=$(grep '^Max open files' $p/limits)
+set -- $m; m=$4
 set -- $p/fd/*
 [ "$m" -gt 0 ] && echo "daemon $c $# $m"
 done
-awk '$3 != "anon_inode:inotify" && $3 !~ /^\/(memfd:|dev\/|SYSV|\[aio\])/ { print $2 }' "$D/fds" | xargs -r stat -L -c '%n %b %d:%i' | awk -v min=104857600 '
+awk '$3 ~ /^\// && $3 !~ /^\/(memfd:|dev\/|SYSV|\[aio\])/ { print $2 }' "$D/fds" | xargs -r stat -L -c '%n %b %d:%i' | awk -v min=104857600 '
 NR == FNR { if ($2 * 512 >= min && !seen[$3]++) size[$1] = $2 * 512; next }
-$2 in size { split($2, A, "/"); c = ""; getline c < ("/proc/" A[3] "/comm"); l = $0; sub(/^[^ ]* [^ ]* /, "", l); sub(/ \(deleted\)$/, "", l); printf "deleted %s %.0f %s\t%s\n", A[3], size[$2], c, l }' - "$D/fds" ;;
+$2 in size { split($2, A, "/"); l = $0; sub(/^[^ ]* [^ ]* /, "", l); sub(/ \(deleted\)$/, "", l); printf "%s %.0f %s\n", A[3], size[$2], l }' - "$D/fds" | while read -r p s l; do
+c=; read -r c </proc/$p/comm
+printf 'deleted %s %s %s\t%s\n' "$p" "$s" "$c" "$l"
+done ;;
 mounts)
 awk '
 { split($0, H, " - "); split(H[2], R, " "); k = R[1]; p = $5 }

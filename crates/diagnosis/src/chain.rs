@@ -171,16 +171,7 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     ),
     (CpuStarved, &[KubeletFrozen, Pid1Hung, DbusHung, HungTask]),
     (PidExhausted, &[KubeletFrozen, Pid1Hung]),
-    (
-        SystemOom,
-        &[
-            MemoryPressure,
-            NodeUnreachable,
-            NodeFlapping,
-            KubeletCrashed,
-            RuntimeDown,
-        ],
-    ),
+    (SystemOom, &[MemoryPressure, NodeUnreachable, NodeFlapping]),
     (MemoryPressure, &[KubeletFrozen, Pid1Hung]),
     // systemd and its bus.
     (Pid1Hung, &[SystemdDbusHung, DbusHung, VolumeMountTimeout]),

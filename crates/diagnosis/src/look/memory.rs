@@ -24,26 +24,32 @@ const CGROUPS: u64 = 60_000;
 /// So many kills…
 const KILLS: usize = 3;
 
-/// …within so many seconds are a storm.
+/// …within so many seconds…
 const STORM: i64 = 180;
+
+/// …and not all in so few are a storm.
+const APART: i64 = 4;
 
 /// The kernel kills for the system's own memory, or for a service's, again and again up to now.
 fn storm(look: &Look<'_>) -> bool {
     let Some(now) = look.facts.clock.now else {
         return false;
     };
-    let kernel = look
-        .facts
-        .logs
-        .iter()
-        .filter(|log| log.journal == Journal::Kernel);
-    let kills = kernel.flat_map(|log| log.text.lines()).filter(|line| {
-        let service = line.contains("oom_memcg=") && line.contains("/system.slice/");
-        let of_system =
-            service && !line.contains("kubepods") || line.contains("constraint=CONSTRAINT_NONE");
-        of_system && super::log::time(line).is_some_and(|at| now as i64 - at.as_second() <= STORM)
-    });
-    kills.count() >= KILLS
+    let logs = look.facts.logs.iter();
+    let kernel = logs.filter(|log| log.journal == Journal::Kernel);
+    let times: Vec<i64> = kernel
+        .flat_map(|log| log.text.lines())
+        .filter(|line| {
+            let service = line.contains("oom_memcg=") && line.contains("/system.slice/");
+            service && !line.contains("kubepods") || line.contains("constraint=CONSTRAINT_NONE")
+        })
+        .filter_map(super::log::time)
+        .map(|at| at.as_second())
+        .filter(|at| now as i64 - at <= STORM)
+        .collect();
+    // A journal that has just begun stamps all that the kernel said before with one moment.
+    let spread = times.iter().max().zip(times.iter().min());
+    times.len() >= KILLS && spread.is_some_and(|(last, first)| last - first >= APART)
 }
 
 pub(super) fn judge(look: &Look<'_>, out: &mut Out) {

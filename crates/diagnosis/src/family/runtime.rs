@@ -61,7 +61,8 @@ pub(super) const RULES: &[Rule] = &[
     hints(
         Hint::Crio,
         &["crio.sock|cri-o|crio[|crio-conmon|crio.service"],
-    ),
+    )
+    .but("container factory failed"),
     hints(
         Hint::Containerd,
         &["containerd.sock|containerd[|io.containerd|containerd.service|ctr -n"],

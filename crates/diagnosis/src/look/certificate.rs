@@ -50,18 +50,23 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
     }
 }
 
-/// The one kubelet shows the API server: where kubelet rotates, `…-current.pem`; else the one valid longest. A serving
-/// certificate is not needed for the node to be alive, and an authority's is not kubelet's.
+/// The one kubelet shows the API server: where kubelet rotates, `…-current.pem`; else one of a node, else the one valid
+/// longest. A serving certificate is not needed for the node to be alive, and an authority's is not kubelet's.
 fn client(all: &[Certificate]) -> Option<&Certificate> {
+    const OTHERS: &[&str] = &[
+        "kubelet-server",
+        "/var/lib/kubelet/pki/kubelet.crt",
+        "/ca.crt",
+        "/ca.pem",
+    ];
     let clients = || {
-        all.iter().filter(|one| {
-            !["kubelet-server", "kubelet.crt", "/ca.crt", "/ca.pem"]
-                .iter()
-                .any(|other| one.path.contains(other))
-        })
+        all.iter()
+            .filter(|one| !OTHERS.iter().any(|other| one.path.contains(other)))
     };
+    let of_node = |one: &&Certificate| one.name.starts_with("system:node:");
     clients()
         .find(|one| one.path.contains("kubelet-client-current"))
+        .or_else(|| clients().filter(of_node).max_by_key(|one| one.until))
         .or_else(|| clients().max_by_key(|one| one.until))
 }
 

@@ -29,7 +29,12 @@ pub(crate) fn read(look: &Look<'_>, facts: &mut Facts) {
         let unit = name.and_then(|name| look.facts.unit(name));
         let healthy = name == Some("kubelet") && look.facts.kubelet.healthy == Some(true);
         let skip = match name {
-            Some(_) => first_of_now(&log.text, runs(unit, healthy)),
+            Some(_) => {
+                // What runs would say it again; what does not has said its last word whenever it ended.
+                let runs_now = unit.is_some_and(|unit| unit.active == "active");
+                let now = look.facts.clock.now.filter(|_| runs_now);
+                first_of_now(&log.text, runs(unit, healthy), now.map(|now| now as i64))
+            }
             // What the kernel meets stays until the next boot.
             None => 0,
         };
@@ -57,7 +62,7 @@ fn runs(unit: Option<&UnitFacts>, healthy: bool) -> usize {
 }
 
 /// The first line that counts, from 0.
-fn first_of_now(text: &str, runs: usize) -> usize {
+fn first_of_now(text: &str, runs: usize, now: Option<i64>) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let begins = starts(&lines);
     let run = begins
@@ -68,9 +73,10 @@ fn first_of_now(text: &str, runs: usize) -> usize {
     let Some(last) = lines.iter().rev().find_map(|line| time(line)) else {
         return run;
     };
-    let recent = lines.iter().rposition(|line| {
-        time(line).is_some_and(|time| last.as_second() - time.as_second() > RECENT)
-    });
+    let last = now.map_or(last.as_second(), |now| now.max(last.as_second()));
+    let recent = lines
+        .iter()
+        .rposition(|line| time(line).is_some_and(|time| last - time.as_second() > RECENT));
     run.max(recent.map_or(0, |old| old + 1))
 }
 
@@ -137,8 +143,15 @@ mod tests {
             ("no time\nat all", 1, 0),
             ("", 1, 0),
         ] {
-            assert_eq!(first_of_now(text, runs), first, "{runs} of {text}");
+            assert_eq!(first_of_now(text, runs, None), first, "{runs} of {text}");
         }
+    }
+
+    #[test]
+    fn what_a_running_daemon_said_long_ago_is_over() {
+        let late = time(RUNS.lines().last().unwrap()).unwrap().as_second();
+        assert_eq!(first_of_now(RUNS, 1, Some(late + 60)), 7);
+        assert_eq!(first_of_now(RUNS, 1, Some(late + 3600)), 8);
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
             }
         }
     }
+    // Kubelet asks for every runtime it knows of when it starts.
+    if !look.facts.units.is_empty() && look.facts.unit("crio").is_none() {
+        out.fine(Fine::Gone, &[RuntimeHungCrio]);
+    }
     for (name, hung) in [("cri-docker", RuntimeHungDocker), ("crio", RuntimeHungCrio)] {
         by_unit_alone(look, name, hung, out);
     }

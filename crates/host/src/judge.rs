@@ -218,7 +218,8 @@ fn certificates(facts: &HostFacts, found: &mut Objections) {
         return;
     };
     // What kubelet serves with may end; what it is known by to the API server may not.
-    let identity = |path: &str| !path.contains("server") && !path.ends_with(".crt");
+    let serves = |path: &str| path.contains("server") || path == "/var/lib/kubelet/pki/kubelet.crt";
+    let identity = |path: &str| !serves(path) && !path.ends_with("/ca.crt");
     for certificate in facts.certificates.iter().filter(|one| identity(&one.path)) {
         if (certificate.until as f64) < now {
             let params = [

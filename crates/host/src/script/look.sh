@@ -12,7 +12,7 @@ files|processes|descriptors|mounts|write|disk-activity|units|bus|docker|containe
 esac
 done
 echo 'refloat 1'
-now() { read -r U x </proc/uptime; c=${U#*.}; N=$((${U%.*} * 100 + ${c#0})); }
+now() { read -r U x </proc/uptime; y=${U#*.}; N=$((${U%.*} * 100 + ${y#0})); }
 route() {
 case $f in
 /proc/net/route) [ "$2" = 00000000 ] && [ "$8" = 00000000 ] ;;
@@ -97,7 +97,7 @@ i { if ($0 ~ /^[A-Za-z0-9+\/=]+$/) print " " $0; else i = 0 }'
 configs="/etc/kubernetes/kubelet.conf /etc/kubernetes/kubelet.kubeconfig /etc/kubernetes/kubelet-kubeconfig /var/lib/kubelet/kubeconfig /etc/kubernetes/kubeconfig"
 value() { [ -r $2 ] && awk -v n="$1" '{ gsub(/[",\047]/, "") } $1 == n { print $2; exit }' $2; }
 have() { for q; do for d in /usr/sbin /usr/bin /sbin /bin /usr/local/sbin /usr/local/bin; do [ -x $d/$q ] && return 0; done; done; return 1; }
-now() { read -r U x </proc/uptime; c=${U#*.}; N=$((${U%.*} * 100 + ${c#0})); }
+now() { read -r U x </proc/uptime; y=${U#*.}; N=$((${U%.*} * 100 + ${y#0})); }
 journal() { journalctl --no-pager -q -o short-iso -n 2000 --since -1h "$@"; }
 bus() {
 w=$1; shift

@@ -69,7 +69,7 @@ fn holder<'a>(look: &Look<'a>, directory: &str) -> Option<&'a Mount> {
 
 fn is_full(space: Use) -> bool {
     let free = space.limit.saturating_sub(space.used);
-    space.limit > 0 && (free == 0 || free < NO_SPACE && free * 100 < space.limit)
+    space.limit > 0 && free < NO_SPACE && free * 100 < space.limit
 }
 
 fn is_out_of_inodes(inodes: Use) -> bool {

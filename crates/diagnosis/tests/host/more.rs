@@ -7,7 +7,9 @@ use diagnosis::{
 use host::{BootId, HostFacts, Journal, MountState, RuntimeName};
 
 use crate::faults;
-use crate::hosts::{Api, OTHER_BOOT, cluster, containerd_host, docker_host, log, mount, now, old};
+use crate::hosts::{
+    Api, OTHER_BOOT, blocked, cluster, containerd_host, docker_host, log, mount, now, old,
+};
 use crate::{by_both, by_host, eras, said};
 
 fn finding(report: &Report, cause: Cause) -> Option<&diagnosis::Finding> {
@@ -213,6 +215,64 @@ fn trouble_of_volumes_and_workloads_stands_behind() {
 }
 
 #[test]
+fn a_line_of_what_is_measured_itself_is_gone() {
+    for (journal, line) in [
+        (
+            Journal::Docker,
+            "dockerd[8]: write /var/lib/docker/x: no space left on device",
+        ),
+        (
+            Journal::Kernel,
+            "kernel: nfs: server 10.0.0.9 not responding, still trying",
+        ),
+        (
+            Journal::Kernel,
+            "systemd[1]: Failed to propagate agent release message: Operation not supported",
+        ),
+    ] {
+        let mut facts = docker_host();
+        facts.logs.push(log(journal, line));
+        assert!(by_host(&facts).is_silent(), "{line}");
+    }
+}
+
+#[test]
+fn what_is_below_is_why_and_a_process_that_is_stopped_is_enough() {
+    let mut facts = docker_host();
+    let unit = facts.units.get_mut("containerd").unwrap();
+    (unit.active, unit.sub) = ("inactive".into(), "dead".into());
+    (unit.pid, unit.process_state) = (None, None);
+    for runtime in &mut facts.runtimes {
+        (runtime.answers, runtime.lists) = (Some(false), None);
+        runtime.containers.clear();
+    }
+    let report = by_host(&facts);
+    assert!(finding(&report, Cause::RuntimeHungDocker).is_none());
+    assert_eq!(report.findings.len(), 1);
+
+    let mut facts = containerd_host();
+    facts.kubelet = host::KubeletFacts::default();
+    facts.units.get_mut("kubelet").unwrap().process_state = Some('T');
+    assert_eq!(said(&by_host(&facts)).unwrap().0, Cause::KubeletFrozen);
+}
+
+#[test]
+fn a_frozen_file_system_is_not_a_busy_disk() {
+    let mut facts = containerd_host();
+    facts.writes[0].error = Some("hang".into());
+    let disk = &mut facts.disks[0];
+    (disk.busy, disk.in_flight, disk.requests) = (99.0, 4, 800);
+    assert_eq!(said(&by_host(&facts)).unwrap().0, Cause::DiskIoSaturated);
+    facts
+        .blocked
+        .push(blocked(90, "app", &["percpu_rwsem_wait"]));
+    assert_eq!(
+        said(&by_host(&facts)),
+        Some((Cause::DiskIoFrozen, Action::UnfreezeFilesystem, true))
+    );
+}
+
+#[test]
 fn what_kubelet_said_last_is_doubted_when_the_host_is_fine() {
     for (name, facts) in eras(faults::Era::Both) {
         for message in [
@@ -338,6 +398,8 @@ fn what_waits_as_it_should_is_no_trouble() {
         .old_processes
         .push(old(50, "runc:[2:INIT]", 86_400, 'S', Some('a')));
     facts.old_processes.push(old(51, "runc", 1, 'D', Some('b')));
+    // A way to the API server is a way out, whatever the links say.
+    facts.interfaces[0].state = "down".into();
     // Docker left on a containerd host, containerd's binary without a unit.
     facts.interfaces.push(host::Interface {
         name: "docker0".into(),

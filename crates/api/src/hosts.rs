@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::ErrorBody;
+
 /// How a machine was reached, and what it told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HostView {
@@ -15,6 +17,9 @@ pub struct HostView {
     pub way: String,
     /// How it could be asked.
     pub reach: HostReach,
+    /// Why there is no look, when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
     /// How long the look took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub millis: Option<u64>,
@@ -35,6 +40,10 @@ impl HostView {
         Self {
             way: way.name().label().to_owned(),
             reach: hosts::reach_of(look),
+            error: look
+                .as_ref()
+                .err()
+                .map(|error| ErrorBody::new(error.code()).with("detail", error.to_string())),
             millis: looked.map(|look| look.took.as_millis() as u64),
             facts,
         }

@@ -44,12 +44,15 @@ pub async fn examine(way: &Way, snapshot: &Snapshot, node: &Node) -> Examined {
 /// its pods (without their environment), the facts and the findings.
 pub async fn evidence(way: &Way, snapshot: &Snapshot, node: &Node, since: Duration) -> Bundle {
     let mut bundle = Bundle::default();
-    // Side by side: a host in trouble may not answer for long.
-    let (examined, pieces) = tokio::join!(examine(way, snapshot, node), way.evidence(since));
-    match pieces {
-        Ok(pieces) => bundle.take(pieces).await,
-        Err(error) => bundle.miss(&error.to_string()),
-    }
+    // Side by side: a host in trouble may not answer for long. The files are taken as they come, because on an agent's
+    // connection the answers of the look come behind them.
+    let files = async {
+        match way.evidence(since).await {
+            Ok(pieces) => bundle.take(pieces).await,
+            Err(error) => bundle.miss(&error.to_string()),
+        }
+    };
+    let (examined, ()) = tokio::join!(examine(way, snapshot, node), files);
     let pods: Vec<_> = snapshot.pods_on(&node.name).collect();
     let mut add = |name: &str, value: serde_json::Result<Vec<u8>>| match value {
         Ok(bytes) => bundle.add(name, &bytes),

@@ -16,6 +16,9 @@ pub(crate) struct Script {
     pub(crate) deadline: Duration,
 }
 
+/// What every script says first, in a line of its own.
+pub(crate) const BANNER: &[u8] = b"refloat 1\n";
+
 /// Evidence must be complete within this; the script gives each source its own deadline.
 const EVIDENCE_DEADLINE: Duration = Duration::from_secs(30);
 /// A journal of days takes its time.

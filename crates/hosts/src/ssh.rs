@@ -176,7 +176,11 @@ impl Ssh {
             program: "ssh",
             source,
         })?;
-        if status.success() {
+        // What the script says for itself counts, not how its last command ended.
+        let told = out
+            .windows(script::BANNER.len())
+            .any(|at| at == script::BANNER);
+        if status.success() || told && status.code() != Some(255) {
             return Ok(out);
         }
         Err(self.failure(status.code(), &String::from_utf8_lossy(&err)))

@@ -13,12 +13,16 @@ mod deadlines;
 mod diagnosis_samples;
 mod drain_command;
 mod drain_speed;
+mod evidence;
 mod handover;
+mod host_faults;
+mod host_rig;
 mod kubelets;
 pub(crate) mod mirror_memory;
 mod races;
 mod rig;
 mod rights;
+mod ssh_parity;
 
 use std::time::Instant;
 
@@ -36,12 +40,15 @@ const PROOFS: &[Proof] = &[
     deadlines::PROOF,
     diagnosis_samples::PROOF,
     drain_speed::PROOF,
+    evidence::PROOF,
     handover::PROOF,
+    host_faults::PROOF,
     conformance::PROOF,
     kubelets::PROOF,
     mirror_memory::PROOF,
     races::PROOF,
     rights::PROOF,
+    ssh_parity::PROOF,
 ];
 
 /// Something that is claimed, and how to find out.

@@ -12,20 +12,20 @@ use super::{Bad, duration, node_name};
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SshArgs {
     /// Without a value: the node's internal address.
-    #[arg(long, value_name = "HOST", num_args = 0..=1, require_equals = true)]
+    #[arg(long, global = true, value_name = "HOST", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "absent, without a value, with one")]
     pub(crate) ssh: Option<Option<String>>,
-    #[arg(long, value_name = "USER", requires = "ssh")]
+    #[arg(long, global = true, value_name = "USER", requires = "ssh")]
     pub(crate) ssh_user: Option<String>,
-    #[arg(long, value_name = "PORT", requires = "ssh")]
+    #[arg(long, global = true, value_name = "PORT", requires = "ssh")]
     pub(crate) ssh_port: Option<u16>,
-    #[arg(long, value_name = "FILE", requires = "ssh")]
+    #[arg(long, global = true, value_name = "FILE", requires = "ssh")]
     pub(crate) ssh_key: Option<PathBuf>,
-    #[arg(long, value_name = "FILE", requires = "ssh")]
+    #[arg(long, global = true, value_name = "FILE", requires = "ssh")]
     pub(crate) ssh_known_hosts: Option<PathBuf>,
-    #[arg(long, value_name = "HOSTS", requires = "ssh")]
+    #[arg(long, global = true, value_name = "HOSTS", requires = "ssh")]
     pub(crate) ssh_jump: Option<String>,
-    #[arg(long, requires = "ssh")]
+    #[arg(long, global = true, requires = "ssh")]
     pub(crate) ssh_sudo: bool,
 }
 

@@ -16,8 +16,20 @@ pub(crate) fn action(voice: &Voice, action: &Action) -> String {
 /// How a host was reached.
 pub(crate) fn reached(voice: &Voice, host: &HostView) -> String {
     let way = voice.say(&format!("way.{}", host.way), &Value::Null);
-    let params = json!({ "way": way, "millis": host.millis });
-    voice.say(&format!("host_reach.{}", host.reach), &params)
+    match &host.error {
+        None => {
+            let params = json!({ "way": way, "millis": host.millis });
+            voice.say("host.looked", &params)
+        }
+        Some(error) => {
+            let reach = voice.say(
+                &format!("host_reach.{}", host.reach),
+                &json!({ "way": way }),
+            );
+            let why = voice.say(&format!("error.{}", error.code), &json!(error.params));
+            voice.say("host.not_looked", &json!({ "reach": reach, "why": why }))
+        }
+    }
 }
 
 /// An action as `refloat host NODE` takes it.

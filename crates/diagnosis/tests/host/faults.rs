@@ -596,7 +596,7 @@ fn disk() -> Vec<Fault> {
             stop(facts, "kubelet", "success");
         }),
         fault("dead mount of the host", Both, Api::Ready, None, decided(NfsHung, RestoreServer)).on(|facts| {
-            let mut mount = crate::hosts::mount("/home/share", "nfs4", "10.0.0.8:/share", 10);
+            let mut mount = crate::hosts::mount("/mnt/share", "nfs4", "10.0.0.8:/share", 10);
             mount.state = MountState::Hangs;
             facts.mounts.push(mount);
         }),

@@ -28,6 +28,8 @@ pub(crate) struct Job {
     stdout: Option<ChildStdout>,
     began: Instant,
     until: Option<Instant>,
+    /// When its output ended.
+    silent: Option<Instant>,
 }
 
 /// Children that were killed and have not ended yet.
@@ -66,6 +68,7 @@ pub(crate) fn start(words: &[&str], limit: Option<Duration>) -> Option<Job> {
         child,
         began,
         until: limit.map(|limit| began + limit),
+        silent: None,
     })
 }
 
@@ -76,6 +79,9 @@ pub(crate) enum Event<'a> {
     /// It ended, after so long.
     End(End, Duration),
 }
+
+/// A child whose output has ended and that does not itself within this has a thread in state D; its work is done.
+const ENDING: Duration = Duration::from_millis(200);
 
 /// Reads all children until each has ended. `each` is told which one and what; when it returns `false`, or `stop` says
 /// so, all are killed.
@@ -90,8 +96,10 @@ pub(crate) fn attend(
         let now = Instant::now();
         for (at, slot) in jobs.iter_mut().enumerate() {
             let over = |job: &Job| job.until.is_some_and(|until| now >= until);
+            let is_done = |job: &Job| job.silent.is_some_and(|silent| now >= silent + ENDING);
             let end = match slot {
                 Some(_) if !go_on || stop() => End::Stopped,
+                Some(job) if is_done(job) => End::Exit(0),
                 Some(job) if over(job) => End::TimedOut,
                 _ => continue,
             };
@@ -115,6 +123,7 @@ pub(crate) fn attend(
                 continue;
             }
             job.stdout = None;
+            job.silent.get_or_insert_with(Instant::now);
             if let Ok(Some(status)) = job.child.try_wait() {
                 let took = job.began.elapsed();
                 jobs[at] = None;
@@ -131,7 +140,7 @@ pub(crate) fn attend(
 fn wait(jobs: &[Option<Job>], now: Instant) -> (Vec<usize>, Vec<bool>) {
     /// How long a wish to stop may go unseen, and an end whose stream has closed already.
     const MOST: Duration = Duration::from_millis(100);
-    const ENDING: Duration = Duration::from_millis(5);
+    const SOON: Duration = Duration::from_millis(5);
     let mut places = Vec::new();
     let mut fds = Vec::new();
     let mut ending = Vec::new();
@@ -149,7 +158,7 @@ fn wait(jobs: &[Option<Job>], now: Instant) -> (Vec<usize>, Vec<bool>) {
                 fds.push(PollFd::new(stdout, PollFlags::IN));
             }
             None => {
-                limit = limit.min(ENDING);
+                limit = limit.min(SOON);
                 ending.push(at);
             }
         }

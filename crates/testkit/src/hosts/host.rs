@@ -75,9 +75,10 @@ impl Host {
         &self.spec.dir
     }
 
-    /// Where its disk is mounted on this machine; `upper` is what its `/` has beyond what all hosts begin with.
-    pub fn disk(&self) -> PathBuf {
-        self.spec.disk().mounted()
+    /// Its disk, as this machine reaches it until the host boots again; `upper` is what its `/` has beyond what all hosts
+    /// begin with.
+    pub fn disk(&self) -> Result<PathBuf> {
+        self.spec.live_disk()
     }
 
     /// How to log in.

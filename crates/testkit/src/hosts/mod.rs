@@ -303,34 +303,34 @@ fn prepare(spec: &Spec, authority: Option<&Authority>) -> Result<Vec<node::File>
 /// Makes the host's disk with everything on it that the host finds at its first boot.
 fn furnish(spec: &Spec, files: &[node::File]) -> Result<()> {
     let disk = spec.disk();
-    disk.create(&spec.options)?;
-    disk.mount()?;
-    let root = disk.root();
-    let written = write_files(spec, &root, files);
-    disk.unmount()?;
-    written
-}
-
-fn write_files(spec: &Spec, root: &Path, files: &[node::File]) -> Result<()> {
-    let inside = |path: &str| root.join(path.trim_start_matches('/'));
+    let root = disk.seed();
+    create_dir(&root, &root)?;
     for (path, mode, content) in files {
-        let at = inside(path);
-        if let Some(dir) = at.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let at = root.join(path.trim_start_matches('/'));
+        if path.ends_with('/') {
+            create_dir(&root, &at)?;
+            continue;
         }
-        // What is there may be a link to elsewhere on this machine.
-        let _ = fs::remove_file(&at);
-        fs::write(&at, content).with_context(|| format!("write {path} into a host"))?;
+        create_dir(&root, at.parent().unwrap_or(&root))?;
+        fs::write(&at, content).with_context(|| format!("write {path} for a host"))?;
         fs::set_permissions(&at, fs::Permissions::from_mode(*mode))
             .with_context(|| format!("set the mode of {path}"))?;
     }
     for (link, to) in node::links(spec) {
-        let at = inside("etc/systemd/system").join(link);
-        if let Some(dir) = at.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        }
-        let _ = fs::remove_file(&at);
+        let at = root.join("etc/systemd/system").join(link);
+        create_dir(&root, at.parent().unwrap_or(&root))?;
         symlink(to, &at).with_context(|| format!("enable {link}"))?;
+    }
+    disk.create(&spec.options)
+}
+
+/// A folder below `root`, with its parents, open to all whatever this process's umask: in the host, these modes count
+/// instead of those that the base's folders of the same names have.
+fn create_dir(root: &Path, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    for dir in dir.ancestors().take_while(|dir| dir.starts_with(root)) {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("set the mode of {}", dir.display()))?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) const IMAGES: &str = "/usr/local/lib/testkit-images.tar";
 /// Puts the images into the runtime, unless they are there.
 pub(super) const LOAD_IMAGES: &str = "/usr/local/sbin/testkit-images";
 
-/// A file to be: where, its mode, its content.
+/// A file to be: where, its mode, its content. A path that ends with a slash is an empty folder.
 pub(super) type File = (String, u32, String);
 
 /// What every host has, node or not.
@@ -119,7 +119,7 @@ pub(super) fn node_files(spec: &Spec, authority: &Authority) -> Result<Vec<File>
         secret("/etc/kubernetes/pki/kubelet.key", key),
         secret("/etc/kubernetes/kubelet.conf", text(&kubeconfig(spec))?),
         file("/etc/kubernetes/kubelet.yaml", text(&kubelet_config(spec))?),
-        file("/etc/kubernetes/manifests/.keep", String::new()),
+        file("/etc/kubernetes/manifests/", String::new()),
         file(
             "/etc/cni/net.d/10-testkit.conflist",
             text(&pod_network(spec))?,

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::base::Base;
 use super::cgroups;
-use super::disk::Disk;
+use super::disk::{Disk, set_frozen};
 use super::network::Place;
 use super::options::HostOptions;
+use super::supervisor::LEADER;
 use crate::files::write_private;
 
 /// A host that has been made.
@@ -48,14 +49,43 @@ impl Spec {
         Disk::new(&self.dir, &self.base.root)
     }
 
+    /// The process that all others of the host come from, in the mount namespace that has its disk.
+    pub(super) fn leader(&self) -> Result<i32> {
+        let text = fs::read_to_string(self.file(LEADER)).ok();
+        text.and_then(|text| text.parse().ok())
+            .with_context(|| format!("{} is off", self.options.name))
+    }
+
+    /// The disk, as this machine reaches it while the host is on.
+    pub(super) fn live_disk(&self) -> Result<PathBuf> {
+        self.disk().live(self.leader()?)
+    }
+
+    /// Lets writes to the disk through again, if they are held up: what waits for them could not even be killed.
+    pub(super) fn unfreeze(&self) {
+        if let Ok(disk) = self.live_disk() {
+            let _ = set_frozen(&disk, false);
+            return;
+        }
+        // Without the leader: by way of whatever is left.
+        for pid in cgroups::processes(&self.cgroups) {
+            let path = format!("/proc/{}/root/var/lib/kubelet", pid.as_raw_nonzero());
+            if set_frozen(Path::new(&path), false).is_ok() {
+                return;
+            }
+        }
+    }
+
     /// Removes the host from this machine, in whatever state it is; its folder stays.
     pub(super) fn tear_down(&self) -> Result<()> {
-        self.disk().unfreeze();
+        self.unfreeze();
         let gone = cgroups::kill(&self.cgroups, Duration::from_secs(20));
-        let unmounted = self.disk().unmount();
+        let free = self.disk().wait_free();
         self.place.remove();
         cgroups::remove(&self.cgroups, true);
+        // systemd-nspawn makes it, and leaves it.
+        let _ = fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(&self.place.link));
         ensure!(gone, "processes of {} cannot be killed", self.options.name);
-        unmounted
+        free
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::cgroups;
-use super::disk::STATE;
+use super::disk::{MOUNT, STATE};
 use super::run::program;
 use super::spec::Spec;
 
@@ -71,7 +71,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Boots the host, whose disk is made and not mounted.
+    /// Boots the host, whose disk is made.
     pub(super) fn start(spec: Arc<Spec>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
@@ -101,7 +101,7 @@ impl Supervisor {
         // The thread may be between two boots: what it still starts has to go, too.
         let deadline = Instant::now() + Duration::from_secs(30);
         while !thread.is_finished() && Instant::now() < deadline {
-            self.spec.disk().unfreeze();
+            self.spec.unfreeze();
             cgroups::kill(&self.spec.cgroups, Duration::from_millis(500));
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -140,16 +140,19 @@ fn boot(spec: &Spec) -> Result<ExitStatus> {
     cgroups::remove(&spec.cgroups, false);
     spec.place.create()?;
     let disk = spec.disk();
-    disk.unmount()?;
-    disk.mount()?;
+    disk.check()?;
     let console = fs::File::options()
         .create(true)
         .append(true)
         .open(spec.file("console.log"))
         .context("open the console's log")?;
     // Killed with this thread, so that a killed test leaves no host running.
-    let mut child = program("setpriv", ["--pdeathsig", "KILL", "--", "sh", "-c", ENTER])
-        .arg("testkit-host")
+    let mut child = program("setpriv", ["--pdeathsig", "KILL", "--"])
+        // Unmounts of this machine reach it, its own mounts reach nobody.
+        .args(["unshare", "--mount", "--propagation", "slave", "--"])
+        .args(["sh", "-c", MOUNT, "testkit-host"])
+        .args(disk.arguments())
+        .args(["sh", "-c", ENTER, "testkit-host"])
         .args(&spec.cgroups)
         .arg("--")
         .args(machine(spec)?)
@@ -166,9 +169,10 @@ fn boot(spec: &Spec) -> Result<ExitStatus> {
 
 /// The command line that becomes the host.
 fn machine(spec: &Spec) -> Result<Vec<String>> {
-    // A machine that has just booted has an uptime of its own.
+    // A machine that has just booted has an uptime of its own: what firmware and kernel take.
     let uptime = fs::read_to_string("/proc/uptime").context("read the uptime")?;
-    let seconds = uptime.split('.').next().unwrap_or("0");
+    let seconds: u64 = uptime.split('.').next().unwrap_or_default().parse()?;
+    let seconds = seconds.saturating_sub(5);
     let mut args: Vec<String> = ["unshare", "--time"].map(str::to_owned).into();
     args.extend([
         format!("--boottime=-{seconds}"),
@@ -232,7 +236,7 @@ fn note(spec: &Spec, text: &str) {
 
 /// The host's first process on this machine's terms, once it is systemd.
 pub(super) fn first_process(spec: &Spec) -> Option<i32> {
-    let mut pid: i32 = fs::read_to_string(spec.file(LEADER)).ok()?.parse().ok()?;
+    let mut pid = spec.leader().ok()?;
     // unshare, systemd-nspawn, the host's first process: each is the only child of the one before.
     for _ in 0..4 {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -253,7 +257,7 @@ pub(super) fn first_process(spec: &Spec) -> Option<i32> {
 /// Cuts the power: nothing in the host gets to know.
 pub(super) fn cut_power(spec: &Spec) -> Result<()> {
     let _ = fs::remove_file(spec.file(POWER_ON));
-    spec.disk().unfreeze();
+    spec.unfreeze();
     let killed = cgroups::kill(&spec.cgroups, Duration::from_secs(20));
     anyhow::ensure!(killed, "{} cannot be killed", spec.options.name);
     Ok(())

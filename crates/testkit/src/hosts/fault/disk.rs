@@ -35,7 +35,7 @@ fallocate --length $((free - (1 << 20))) {FILL} && cat /dev/zero >>{FILL} 2>/dev
     }
 
     pub(super) async fn use_inodes(&self) -> Result<String> {
-        let dir = self.spec.disk().live()?.join("kubelet").join(INODES);
+        let dir = self.spec.live_disk()?.join("kubelet").join(INODES);
         tokio::task::spawn_blocking(move || create_until_full(&dir))
             .await
             .context("create files")??;
@@ -43,7 +43,7 @@ fallocate --length $((free - (1 << 20))) {FILL} && cat /dev/zero >>{FILL} 2>/dev
     }
 
     pub(super) async fn free_inodes(&self) -> Result<()> {
-        let dir = self.spec.disk().live()?.join("kubelet").join(INODES);
+        let dir = self.spec.live_disk()?.join("kubelet").join(INODES);
         tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

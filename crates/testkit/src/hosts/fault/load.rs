@@ -83,10 +83,18 @@ impl Host {
     /// The memo is the process and its old limits.
     pub(super) async fn use_files(&self) -> Result<String> {
         let pid = self.main_pid(self.era().name()).await?;
+        // A new file gets the lowest free number, and the limit is one of numbers. What is open for a moment only must
+        // not count, hence several looks.
         let script = format!(
             "set -e
 prlimit --pid {pid} --nofile --noheadings --raw --output SOFT,HARD
-prlimit --pid {pid} --nofile=$(ls /proc/{pid}/fd | wc -l):"
+lowest=1000000
+for look in 1 2 3 4 5 6 7 8 9 10; do
+    free=0
+    while [ -e /proc/{pid}/fd/$free ]; do free=$((free + 1)); done
+    [ $free -ge $lowest ] || lowest=$free
+done
+prlimit --pid {pid} --nofile=$lowest:"
         );
         let old = self.shell(&script).await?;
         Ok(format!("{pid} {}", old.trim()))

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::disk::set_frozen;
 use super::host::Host;
 use super::options::Era;
 use super::supervisor;
@@ -242,7 +243,7 @@ impl Host {
             Fault::DiskFull => self.fill_disk().await,
             Fault::InodesExhausted => self.use_inodes().await,
             Fault::FsReadonly => self.break_file_system().await,
-            Fault::IoFrozen => self.spec.disk().freeze().map(|()| String::new()),
+            Fault::IoFrozen => set_frozen(&self.spec.live_disk()?, true).map(|()| String::new()),
             Fault::DeadMount => self.mount_dead().await,
             Fault::PidsExhausted => self.use_pids().await,
             Fault::FdsExhausted => self.use_files().await,
@@ -274,7 +275,7 @@ impl Host {
             Fault::InodesExhausted => self.free_inodes().await,
             Fault::FsReadonly => self.power_cycle().await,
             Fault::IoFrozen => {
-                self.spec.disk().unfreeze();
+                self.spec.unfreeze();
                 Ok(())
             }
             Fault::DeadMount => self.unmount_dead().await,

@@ -177,8 +177,9 @@ pub fn is_shim(comm: &str) -> bool {
 /// Lines of a log that are read at most.
 pub const LOG_LINES: u32 = 2000;
 
-/// How far back a log is read, as `journalctl` takes it.
-pub const LOG_SINCE: &str = "-1h";
+/// How far back a log counts, in seconds. Older lines are dropped where readings become facts, not by `journalctl`: with
+/// `--since` its `-n` takes the oldest lines instead of the newest (seen with systemd 252).
+pub const LOG_SECONDS: i64 = 3600;
 
 /// Clock ticks of `/proc/PID/stat` a second. Not asked of the host: it is 100 on every Linux that runs containers
 /// (`USER_HZ`).

@@ -208,8 +208,6 @@ fn log_words<'a>(lines: &'a str, which: &[&'a str]) -> Vec<&'a str> {
         "short-iso",
         "-n",
         lines,
-        "--since",
-        sources::LOG_SINCE,
     ];
     words.extend(which);
     words

@@ -19,6 +19,9 @@ pub use certificate::{certificate_blocks, decode_base64};
 pub use storage::{Mounted, mounts_that_matter, unescape};
 pub use text::{Stat, stat};
 
+use jiff::fmt::strtime;
+
+use crate::sources::LOG_SECONDS;
 use crate::{HostFacts, Journal, Log, Probe, Reading, redact};
 
 /// Numbers that two probes have to bring together.
@@ -101,7 +104,36 @@ impl HostFacts {
         limits.tasks = both(parts.tasks_listed.or(parts.tasks_loadavg), most);
         limits.inotify_instances = both(parts.inotify_instances, parts.max_inotify_instances);
         limits.inotify_watches = both(parts.inotify_watches, parts.max_inotify_watches);
+        if let Some(now) = self.clock.now {
+            let from = now as i64 - LOG_SECONDS;
+            for log in &mut self.logs {
+                log.text.drain(..before(&log.text, from));
+            }
+            self.logs.retain(|log| !log.text.trim().is_empty());
+        }
     }
+}
+
+/// How many bytes of a log are of lines older than this, Unix seconds. Lines without a time belong to the one before; a
+/// log that has no times at all (`dmesg` of old) is kept.
+fn before(log: &str, from: i64) -> usize {
+    let (mut at, mut timed) = (0, false);
+    for line in log.split_inclusive('\n') {
+        let time = time(line);
+        if time.is_some_and(|time| time >= from) {
+            return at;
+        }
+        timed |= time.is_some();
+        at += line.len();
+    }
+    if timed { at } else { 0 }
+}
+
+/// The time of a line of `journalctl -o short-iso`, Unix seconds.
+fn time(line: &str) -> Option<i64> {
+    let word = line.split(' ').next()?;
+    let time = strtime::parse("%Y-%m-%dT%H:%M:%S%z", word).ok()?;
+    Some(time.to_timestamp().ok()?.as_second())
 }
 
 #[cfg(test)]
@@ -118,6 +150,27 @@ mod tests {
             millis: 1,
             text: text.to_owned(),
         }
+    }
+
+    #[test]
+    fn logs_end_an_hour_ago() {
+        let old = "2026-11-25T03:00:00+0000 n kubelet[1]: old\n  its second line\n";
+        let new = "2026-11-25T04:30:00+0000 n kubelet[1]: new\n";
+        let now = reading(Probe::Clock, "@now\n 1795581000.5\n");
+        let check = |text: &str, expected: Option<&str>| {
+            let facts = HostFacts::from_readings(&[reading(Probe::KubeletLog, text), now.clone()]);
+            let log = facts.logs.first().map(|log| log.text.as_str());
+            assert_eq!(log, expected, "{text}");
+        };
+        check(
+            &format!("{old}{new}  more\n"),
+            Some(&format!("{new}  more\n")),
+        );
+        check(old, None);
+        check("[12.3] no time\n", Some("[12.3] no time\n"));
+        // Without a clock everything counts.
+        let facts = HostFacts::from_readings(&[reading(Probe::KubeletLog, old)]);
+        assert_eq!(facts.logs[0].text, old);
     }
 
     /// Lines that look like ours with anything in them: random text alone would never get past the first word.

@@ -98,7 +98,7 @@ configs="/etc/kubernetes/kubelet.conf /etc/kubernetes/kubelet.kubeconfig /etc/ku
 value() { [ -r $2 ] && awk -v n="$1" '{ gsub(/[",\047]/, "") } $1 == n { print $2; exit }' $2; }
 have() { for q; do for d in /usr/sbin /usr/bin /sbin /bin /usr/local/sbin /usr/local/bin; do [ -x $d/$q ] && return 0; done; done; return 1; }
 now() { read -r U x </proc/uptime; y=${U#*.}; N=$((${U%.*} * 100 + ${y#0})); }
-journal() { journalctl --no-pager -q -o short-iso -n 2000 --since -1h "$@"; }
+journal() { journalctl --no-pager -q -o short-iso -n 2000 "$@"; }
 bus() {
 w=$1; shift
 if have dbus-send; then

@@ -71,11 +71,8 @@ fn scripts_are_small_and_look_where_the_agent_looks() {
         assert!(LOOK.contains(text), "{text}");
     }
     assert!(LOOK.contains(&format!("min={}", sources::LARGE_DELETED)));
-    assert!(LOOK.contains(&format!(
-        "-n {} --since {}",
-        sources::LOG_LINES,
-        sources::LOG_SINCE
-    )));
+    // Without `--since`: see `sources::LOG_SECONDS`.
+    assert!(LOOK.contains(&format!("-n {} \"$@\"", sources::LOG_LINES)));
     let labels: Vec<&str> = Probe::ALL.iter().map(|probe| probe.label()).collect();
     assert!(LOOK.contains(&labels.join("|")));
     assert!(ACT.contains(&sources::TIME_UNITS.join(" ")));

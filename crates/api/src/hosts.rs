@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use diagnosis::HostReach;
 use host::Action;
-use hosts::{HostError, Look, Step, Way};
+use hosts::{HostError, Look, Step, StepError, Way};
 use model::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,10 +40,7 @@ impl HostView {
         Self {
             way: way.name().label().to_owned(),
             reach: hosts::reach_of(look),
-            error: look
-                .as_ref()
-                .err()
-                .map(|error| ErrorBody::new(error.code()).with("detail", error.to_string())),
+            error: look.as_ref().err().map(ErrorBody::from),
             millis: looked.map(|look| look.took.as_millis() as u64),
             facts,
         }
@@ -151,6 +148,31 @@ impl ObjectionView {
             code: objection.code.label().to_owned(),
             harm: objection.harm.label().to_owned(),
             params: objection.params.clone(),
+        }
+    }
+}
+
+impl From<&HostError> for ErrorBody {
+    fn from(error: &HostError) -> Self {
+        Self::new(error.code()).with("detail", error.to_string())
+    }
+}
+
+impl From<&StepError> for ErrorBody {
+    fn from(error: &StepError) -> Self {
+        let body = Self::new(error.code());
+        match error {
+            StepError::Objected { objections } => {
+                let views: Vec<_> = objections.iter().map(ObjectionView::of).collect();
+                body.with(
+                    "objections",
+                    serde_json::to_value(views).unwrap_or_default(),
+                )
+            }
+            StepError::NotDrained { pods } => body.with("pods", *pods),
+            StepError::NoConsent { action } => body.with("action", *action),
+            StepError::Host(error) => error.into(),
+            _ => body,
         }
     }
 }

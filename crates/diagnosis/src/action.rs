@@ -1,4 +1,4 @@
-use crate::label::labels;
+use ::host::labels;
 
 labels! {
     /// What to do. Closed: nothing else is ever proposed. The words are those of `failures.md` §6; the last group are

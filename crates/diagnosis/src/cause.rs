@@ -1,4 +1,4 @@
-use crate::label::labels;
+use ::host::labels;
 
 labels! {
     /// What is wrong. The words are those of `failures.md` §6; the last group are causes of its §2 that have no word there.

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::label::labels;
 use crate::{Action, Cause, Family, Probe, Why};
+use ::host::labels;
 
 labels! {
     /// How sure a finding is.

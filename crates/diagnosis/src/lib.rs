@@ -8,8 +8,6 @@
 //! Signals make drafts of findings by cause, several facts together change them (`infer` of each family), known chains
 //! tell roots from consequences (`chain.rs`), and the root is ranked first.
 
-mod label;
-
 pub mod version;
 
 mod action;

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Row;
 use crate::facts::{Facts, Says, Signal};
-use crate::label::labels;
 use crate::{
     Action, Cause, Confidence, Context, Finding, Harm, Param, Probe, Report, Source, Verdict, Why,
 };
+use ::host::labels;
 
 /// Kubelet renews its Lease every quarter of `leaseDurationSeconds` (40 s by default); after the whole of it the
 /// heartbeat counts as stopped.

@@ -8,10 +8,10 @@ use ::host::{BootId, HostFacts};
 use model::{Node, Pod, Snapshot, Text, Time};
 
 use crate::facts::{Facts, Says, Signal};
-use crate::label::labels;
 use crate::look::{Heard, Look};
 use crate::node::{Fleet, Heartbeat, View};
 use crate::{Action, Cause, Confidence, Context, Param, Probe, Report, Source};
+use ::host::labels;
 
 labels! {
     /// How a host could be asked.

@@ -6,8 +6,6 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::label::labels;
-
 labels! {
     /// The units that may be restarted. No other name is ever given to systemd.
     Unit {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::label::labels;
 use crate::{BootId, ContainerId, Outcome, Probe, ProcessId};
 
 /// A host at one moment.

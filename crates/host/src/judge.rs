@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::label::labels;
 use crate::{Action, HostFacts, Mount, MountState, RuntimeName, Unit, UnitFacts};
 
 labels! {

@@ -1,4 +1,6 @@
 /// An enum whose variants have one stable word each: the word used in the API, in the audit and in the labelled samples.
+/// The crate that uses it needs `serde` and `schemars`.
+#[macro_export]
 macro_rules! labels {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)+ }) => {
         $(#[$meta])*
@@ -29,4 +31,3 @@ macro_rules! labels {
         }
     };
 }
-pub(crate) use labels;

@@ -5,6 +5,7 @@
 //! host cannot disagree. Nothing here does IO: the agent reads natively, the other ways run [`Probe`]s as constant shell
 //! text.
 
+#[macro_use]
 mod label;
 
 mod action;

@@ -1,5 +1,3 @@
-use crate::label::labels;
-
 labels! {
     /// What is looked at on a host. Each runs in a child of its own with a deadline, so that what hangs on a broken host
     /// hangs the child and not the asker. All are read-only but [`Probe::Write`], which makes and removes one empty file.

@@ -8,6 +8,7 @@
 mod agents;
 pub mod alibaba;
 mod bundle;
+mod bytes;
 mod error;
 mod examine;
 mod script;

@@ -31,8 +31,6 @@ pub struct StepAsked {
     pub action: Action,
     /// Of which host: what the audit log calls it.
     pub object: Text,
-    /// The operation it is part of.
-    pub operation: String,
     /// Who asks.
     pub by: Text,
     /// Why.
@@ -181,7 +179,8 @@ pub async fn take(
     // Milliseconds since 1970: grows from one order to the next, whichever server or person gives it.
     let generation = u64::try_from(Time::now().as_millisecond()).unwrap_or_default();
     let order = Order {
-        operation: asked.operation.clone(),
+        // A step by hand is an operation of one order.
+        operation: format!("{}@{generation}", asked.by),
         generation,
         boot,
         action: asked.action.clone(),

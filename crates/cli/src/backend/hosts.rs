@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::{
-    AgentView, HostBody, HostView, NodeFindings, ObjectionView, RevokeBody, Revoked, StepView,
+    AgentView, ErrorBody, HostBody, HostView, NodeFindings, RevokeBody, Revoked, StepView,
     TokenBody, TokenView,
 };
 use futures::StreamExt;
@@ -49,24 +49,15 @@ impl SshArgs {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Self {
-        Self::new(error.code()).with("detail", error.to_string())
+        ErrorBody::from(&error).into()
     }
 }
 
 impl From<StepError> for Failure {
     fn from(error: StepError) -> Self {
-        let failure = Self::new(error.code());
         match error {
-            StepError::Objected { objections } => {
-                let views: Vec<_> = objections.iter().map(ObjectionView::of).collect();
-                let views = serde_json::to_value(views).unwrap_or_default();
-                failure.with("objections", views)
-            }
-            StepError::NotDrained { pods } => failure.with("pods", pods),
-            StepError::NoConsent { action } => failure.with("action", action),
-            StepError::Host(error) => error.into(),
             StepError::Store(error) => Self::store(error),
-            _ => failure,
+            error => ErrorBody::from(&error).into(),
         }
     }
 }
@@ -248,7 +239,6 @@ impl Local {
         let asked = StepAsked {
             action: body.action,
             object: format!("{cluster}/{node}").into(),
-            operation: String::new(),
             by: by.user,
             reason: body.reason,
             consent: body.consent,

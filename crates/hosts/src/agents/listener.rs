@@ -18,9 +18,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::authority::{AuthorityError, sha256};
+use super::authority::AuthorityError;
 use super::session::{Session, send};
 use super::{Agents, Key};
+use crate::bytes::sha256;
 
 /// So many agents at once.
 const CONNECTIONS: usize = 20_000;

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use model::{ClusterId, Text, Time};
 use store::{AgentRow, Store, StoreError, TokenRow};
 use tokio::sync::watch;
@@ -19,6 +18,8 @@ pub use authority::{Authority, AuthorityError};
 pub use link::AgentLink;
 pub use listener::{ListenError, Listener};
 use session::Session;
+
+use crate::bytes::{hex, random, sha256};
 
 /// The name of an agent: cluster and node.
 type Key = (ClusterId, Text);
@@ -86,10 +87,10 @@ impl Agents {
         let (id, secret) = (random::<5>(), random::<32>());
         let created = Time::now();
         let expires = created + jiff::SignedDuration::try_from(lives).unwrap_or_default();
-        let (id, secret) = (crate::alibaba::hex(&id), crate::alibaba::hex(&secret));
+        let (id, secret) = (hex(&id), hex(&secret));
         let row = TokenRow {
             id: id.clone(),
-            hash: authority::sha256(secret.as_bytes()),
+            hash: sha256(secret.as_bytes()),
             cluster: cluster.clone(),
             node: node.clone(),
             by: by.clone(),
@@ -97,7 +98,7 @@ impl Agents {
             expires,
         };
         self.0.store.add_token(row).await?;
-        let fingerprint = crate::alibaba::hex(&self.0.authority.fingerprint());
+        let fingerprint = hex(&self.0.authority.fingerprint());
         Ok(NewToken {
             text: format!("{id}.{secret}.{fingerprint}"),
             expires,
@@ -180,17 +181,4 @@ impl Agents {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Bytes of chance from the system.
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    #[expect(
-        clippy::expect_used,
-        reason = "without the system's chance nothing is safe"
-    )]
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the system has random numbers");
-    bytes
 }

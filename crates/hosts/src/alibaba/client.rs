@@ -2,7 +2,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use diagnosis::HostReach;
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::sign::{self, Request};
+use crate::bytes::{hex, random, sha256};
 use crate::error::HostError;
 
 const VERSION: &str = "2014-05-26";
@@ -262,7 +262,7 @@ impl Ecs {
                 ("x-acs-version", VERSION.to_owned()),
                 ("x-acs-date", now.to_string()),
                 ("x-acs-signature-nonce", nonce()),
-                ("x-acs-content-sha256", sign::sha256(b"")),
+                ("x-acs-content-sha256", hex(&sha256(b""))),
             ]
             .map(|(key, value)| (key.to_owned(), value)),
         );
@@ -345,13 +345,5 @@ fn silent(instance: &InstanceId) -> HostError {
 }
 
 fn nonce() -> String {
-    let mut bytes = [0; 16];
-    #[expect(
-        clippy::expect_used,
-        reason = "without the system's chance nothing is safe"
-    )]
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the system has random numbers");
-    sign::hex(&bytes)
+    hex(&random::<16>())
 }

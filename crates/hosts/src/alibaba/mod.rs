@@ -12,7 +12,6 @@ use host::{Order, Probe, Reading, Unit};
 use tokio::sync::mpsc;
 
 pub use client::{Credentials, Ecs, InstanceId};
-pub(crate) use sign::hex;
 
 use crate::error::HostError;
 use crate::script::{self, Script};

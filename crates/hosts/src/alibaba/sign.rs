@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
+
+use crate::bytes::{hex, sha256};
 
 /// A request before it is signed. Keys of `headers` are in lower case.
 #[derive(Clone, Debug)]
@@ -35,17 +37,6 @@ fn encode(text: &str) -> String {
     out
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
 /// The value of the `authorization` header.
 pub(crate) fn authorization(request: &Request<'_>, key: &str, secret: &str) -> String {
     let signed =
@@ -65,9 +56,9 @@ pub(crate) fn authorization(request: &Request<'_>, key: &str, secret: &str) -> S
         "{}\n/\n{}\n{lines}\n{names}\n{}",
         request.method,
         canonical_query(request.query),
-        sha256(request.body),
+        hex(&sha256(request.body)),
     );
-    let to_sign = format!("ACS3-HMAC-SHA256\n{}", sha256(canonical.as_bytes()));
+    let to_sign = format!("ACS3-HMAC-SHA256\n{}", hex(&sha256(canonical.as_bytes())));
     let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let signature = hex(hmac::sign(&secret, to_sign.as_bytes()).as_ref());
     format!("ACS3-HMAC-SHA256 Credential={key},SignedHeaders={names},Signature={signature}")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
-    AgentView, HostBody, HostView, NodeFindings, ObjectionView, RevokeBody, Revoked, StepView,
+    AgentView, ErrorBody, HostBody, HostView, NodeFindings, RevokeBody, Revoked, StepView,
     TokenBody, TokenView,
 };
 use axum::Json;
@@ -110,7 +110,6 @@ pub(super) async fn step(
     let asked = StepAsked {
         action: body.action,
         object: format!("{id}/{node}").into(),
-        operation: String::new(),
         by: caller.person.user.clone(),
         reason: body.reason,
         consent: body.consent,
@@ -129,22 +128,14 @@ pub(super) async fn step(
 }
 
 fn failure(error: StepError) -> Failure {
-    let refused = Failure::new(StatusCode::CONFLICT, error.code());
+    let body = ErrorBody::from(&error);
     match error {
-        StepError::Objected { objections } => {
-            let objections: Vec<_> = objections.iter().map(ObjectionView::of).collect();
-            let objections = serde_json::to_value(objections).unwrap_or_default();
-            refused.with("objections", objections)
-        }
-        StepError::NotDrained { pods } => refused.with("pods", pods),
-        StepError::NoConsent { action } => refused.with("action", action),
-        StepError::NoBoot => refused,
-        StepError::Host(error) => host_failure(&error),
         StepError::Store(error) => error.into(),
-        other => {
-            tracing::error!(error = &other as &dyn std::error::Error, "host step");
-            Failure::internal()
-        }
+        StepError::Host(error) => host_failure(&error),
+        _ => Failure {
+            status: StatusCode::CONFLICT,
+            body,
+        },
     }
 }
 
@@ -156,7 +147,8 @@ fn host_failure(error: &HostError) -> Failure {
         | HostError::Interrupted { .. } => StatusCode::CONFLICT,
         _ => StatusCode::BAD_GATEWAY,
     };
-    Failure::new(status, error.code()).with("detail", error.to_string())
+    let body = error.into();
+    Failure { status, body }
 }
 
 /// What of a host's journals is wanted.

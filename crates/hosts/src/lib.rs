@@ -23,5 +23,5 @@ pub use bundle::{BUNDLE_LIMIT, Bundle};
 pub use error::HostError;
 pub use examine::{Examined, evidence, examine, pods_left, reach_of};
 pub use ssh::{Ssh, SshOptions};
-pub use step::{Step, StepAsked, StepError, look_for_step, runtime_unit, take};
+pub use step::{Step, StepAsked, StepError, look_for_step, runtime_unit, settle, take};
 pub use way::{Acted, Look, Piece, Pieces, Way, WayName};

@@ -1,6 +1,7 @@
 //! One step on a host by hand: a look, what speaks against it, the order, and a look at what came of it. Each order is in
 //! the audit log before it leaves and after it has ended, so that none is lost without a word.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use host::{
@@ -186,7 +187,7 @@ pub async fn take(
         action: asked.action.clone(),
         consent: asked.consent,
     };
-    store.audit(entry(asked, &order, "began", "")).await?;
+    store.audit(entry(asked, &order, BEGAN, "")).await?;
     let acted = way.act(&order).await;
     let (outcome, detail) = match &acted {
         Ok(acted) if acted.ok => ("done", acted.output.clone()),
@@ -243,6 +244,56 @@ async fn watch(way: &Way, action: &Action, before: &HostFacts) -> Vec<Check> {
     }
 }
 
+/// So many entries of the audit log are looked through for orders without an end.
+const RECENT: u32 = 1000;
+
+/// Orders that began under a process that has died since, and whose end nobody wrote down: the host may or may not have
+/// carried them out. Each gets the end `unknown` in the audit log, so that none is lost without a word; they come back
+/// as `CLUSTER/NODE` and the order. To be called before the first step of a process that alone writes the record.
+///
+/// # Errors
+/// The record cannot be read or written.
+pub async fn settle(store: &Store) -> Result<Vec<(Text, Order)>, StoreError> {
+    let entries = store.audit_log(RECENT, None).await?;
+    let mut ended = BTreeSet::new();
+    let mut lost = Vec::new();
+    // The newest first: an end comes before its beginning.
+    for row in entries.into_iter().map(|entry| entry.row) {
+        let Some(order) = order_of(&row) else {
+            continue;
+        };
+        let key = (row.object.clone(), order.generation);
+        if &*row.outcome != BEGAN {
+            ended.insert(key);
+        } else if !ended.contains(&key) {
+            lost.push((row, order));
+        }
+    }
+    let mut told = Vec::new();
+    for (row, order) in lost.into_iter().rev() {
+        let object = row.object.clone();
+        store
+            .audit(AuditRow {
+                at: Time::now(),
+                outcome: "unknown".into(),
+                ..row
+            })
+            .await?;
+        told.push((object, order));
+    }
+    Ok(told)
+}
+
+/// The order that an entry of the audit log is about.
+fn order_of(row: &AuditRow) -> Option<Order> {
+    row.verb.strip_prefix("host.")?;
+    let detail: serde_json::Value = serde_json::from_str(&row.detail).ok()?;
+    serde_json::from_value(detail.get("order")?.clone()).ok()
+}
+
+/// What the audit log calls the beginning of an order.
+const BEGAN: &str = "began";
+
 fn entry(asked: &StepAsked, order: &Order, outcome: &str, output: &str) -> AuditRow {
     let detail = serde_json::json!({
         "order": order,
@@ -257,5 +308,53 @@ fn entry(asked: &StepAsked, order: &Order, outcome: &str, output: &str) -> Audit
         object: asked.object.clone(),
         outcome: outcome.into(),
         detail: detail.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::BootId;
+
+    fn asked() -> StepAsked {
+        StepAsked {
+            action: Action::ReexecSystemd,
+            object: "c/n".into(),
+            by: "alice".into(),
+            reason: "because".to_owned(),
+            consent: false,
+            force: false,
+            pods_left: 0,
+        }
+    }
+
+    fn order(generation: u64) -> Order {
+        Order {
+            operation: "o".to_owned(),
+            generation,
+            boot: BootId::new("0f0e0d0c-0b0a-0908-0706-050403020100").unwrap(),
+            action: Action::ReexecSystemd,
+            consent: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_without_an_end_gets_one_once() {
+        let store = Store::in_memory(store::Options::new(1)).unwrap();
+        let write = async |generation, outcome| {
+            let row = entry(&asked(), &order(generation), outcome, "");
+            store.audit(row).await.unwrap();
+        };
+        write(1, BEGAN).await;
+        write(1, "done").await;
+        write(2, BEGAN).await;
+        write(3, BEGAN).await;
+        write(3, "host_lost").await;
+        let lost = settle(&store).await.unwrap();
+        let expected: (Text, Order) = ("c/n".into(), order(2));
+        assert_eq!(lost, [expected]);
+        let newest = store.audit_log(1, None).await.unwrap().remove(0).row;
+        assert_eq!((&*newest.outcome, &*newest.who), ("unknown", "alice"));
+        assert_eq!(settle(&store).await.unwrap(), []);
     }
 }

@@ -3,6 +3,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{Engine, RECORD_FORMAT};
+use host::Order;
+use model::Text;
 use store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,7 @@ const SYNC_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct Server {
     listener: Listener,
     agents: Option<hosts::Listener>,
+    lost: Vec<(Text, Order)>,
     store: Store,
     options: ServerOptions,
 }
@@ -53,6 +56,7 @@ impl Server {
         let listener =
             Listener::bind(options.listen, options.tls.clone(), options.insecure_listen).await?;
         let store = Store::open(&options.record, store::Options::new(RECORD_FORMAT))?;
+        let lost = hosts::settle(&store).await?;
         let agents = match options.hosts.agents {
             Some(address) => Some(listen_for_agents(address, &options, &store).await?),
             None => None,
@@ -60,6 +64,7 @@ impl Server {
         Ok(Self {
             listener,
             agents,
+            lost,
             store,
             options,
         })
@@ -68,6 +73,12 @@ impl Server {
     /// Where it listens; tells the port when port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.listener.address
+    }
+
+    /// Orders to hosts (`CLUSTER/NODE` and the order) that began before this start and whose end nobody knows: somebody
+    /// has to look at these hosts.
+    pub fn lost_orders(&self) -> &[(Text, Order)] {
+        &self.lost
     }
 
     /// Where agents dial in, when they are listened for.

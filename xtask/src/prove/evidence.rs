@@ -18,7 +18,7 @@ pub(super) const PROOF: Proof = Proof {
     name: "evidence",
     what: "evidence of a host whose disk is full, whose runtime is frozen, whose API server is gone: complete within 10 s, at most 64 MiB, no secret in it",
     time: ["2 min", "4 min"],
-    in_test: false,
+    in_test: true,
     run: |args| Box::pin(run(args)),
 };
 

@@ -236,6 +236,7 @@ impl Local {
         let (cluster, by) = self.who().await?;
         // Before the host is touched, so that a folder that cannot be written stops it.
         let store = self.records.scheduling().await?;
+        hosts::settle(&store).await.map_err(Failure::store)?;
         let asked = StepAsked {
             action: body.action,
             object: format!("{cluster}/{node}").into(),

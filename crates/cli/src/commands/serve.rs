@@ -11,6 +11,7 @@ use crate::args::{Global, ServeArgs};
 use crate::backend::{self, Records};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::render;
 use crate::talk::Talk;
 
 pub(crate) async fn run(talk: &Talk, global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
@@ -62,6 +63,15 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &ServeArgs) -> Resul
     let server = server::Server::bind(options).await.map_err(failure)?;
     let params = json!({ "address": server.address().to_string(), "clusters": names });
     talk.note(&talk.say("line.serving", params));
+    if let Some(address) = server.agents_address() {
+        let params = json!({ "address": address.to_string() });
+        talk.note(&talk.say("host.agents_address", params));
+    }
+    for (object, order) in server.lost_orders() {
+        let node = object.rsplit('/').next().unwrap_or_default();
+        let action = render::host::action(&talk.voice, &order.action);
+        talk.warn(&talk.say("host.lost_order", json!({ "node": node, "action": action })));
+    }
     let done = server.run(async move { signals.heard().await }).await;
     done.map_err(failure)?;
     Ok(Exit::Done)

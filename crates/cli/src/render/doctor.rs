@@ -61,12 +61,13 @@ pub(crate) fn lines(voice: &Voice, doctor: &Doctor, wide: bool, grouped: bool) -
     lines
 }
 
-/// Whether somebody has to look at a node's own logs to know more.
+/// Whether somebody has to look at a node's own logs to know more: those of a host that was looked at were read.
 pub(crate) fn asks_for_logs(doctor: &Doctor) -> bool {
+    let looked = |node: &NodeFindings| node.host.as_ref().is_some_and(|host| host.error.is_none());
     doctor
         .nodes
         .iter()
-        .any(|node| !node.is_healthy() && !node.summary.decided)
+        .any(|node| !node.is_healthy() && !node.summary.decided && !looked(node))
 }
 
 /// What two nodes have in common that are told as one. Where the wording differs (a disk, a server) they are not alike.

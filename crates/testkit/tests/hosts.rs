@@ -1,4 +1,5 @@
 //! Test hosts themselves: real machines of both eras, in front of a real control plane or without one.
+#![cfg(feature = "hosts")]
 
 use std::process::Command;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 
 mod client;
 mod sign;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

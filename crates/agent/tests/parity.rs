@@ -73,6 +73,8 @@ fn settled(readings: &[Reading]) -> serde_json::Value {
     facts.blocked.clear();
     facts.old_processes.clear();
     facts.deleted.clear();
+    // That they were asked is what stays.
+    facts.crowded.iter_mut().for_each(Vec::clear);
     for disk in &mut facts.disks {
         (disk.busy, disk.wait, disk.in_flight, disk.requests) = (0.0, 0.0, 0, 0);
     }

@@ -136,6 +136,8 @@ labels! {
         FindRebootCause = "find-reboot-cause",
         /// Kill the one shim that does not answer, by pid; its container starts anew.
         KillStuckShim = "kill-stuck-shim",
+        /// Raise the tasks a service may have, find what it has them for.
+        RaiseTasksMax = "raise-tasks-max",
         /// Bring the server of a network mount back.
         RestoreServer = "restore-server",
         /// Unfreeze the file system somebody froze (`fsfreeze -u`).

@@ -229,6 +229,8 @@ labels! {
         NoDefaultRoute = "no-default-route",
         /// PID 1 answers nobody.
         Pid1Hung = "pid1-hung",
+        /// A service has all the tasks its control group may have (`TasksMax`).
+        ServiceTasksLimit = "service-tasks-limit",
         /// The shim of one container does not answer.
         ShimHung = "shim-hung",
     }

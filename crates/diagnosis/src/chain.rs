@@ -158,6 +158,17 @@ const CHAINS: &[(Cause, &[Cause])] = &[
             VolumeMountTimeout,
         ],
     ),
+    (ServiceTasksLimit, RUNTIME_WAITS),
+    (
+        ServiceTasksLimit,
+        &[
+            RuncSetnsFailed,
+            KubeletCrashed,
+            RuntimeDown,
+            RuntimeStartFailed,
+            VolumeMountTimeout,
+        ],
+    ),
     (FdExhausted, RUNTIME_WAITS),
     (
         FdExhausted,

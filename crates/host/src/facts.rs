@@ -36,6 +36,9 @@ pub struct HostFacts {
     pub old_processes: Vec<OldProcess>,
     /// Zombies.
     pub zombies: Option<u64>,
+    /// Control groups close to the tasks they may have, those of no pod first, then the fullest; empty where none is.
+    #[serde(default)]
+    pub crowded: Option<Vec<CrowdedCgroup>>,
     /// Mounts that matter, with their space, or that did not answer.
     pub mounts: Vec<Mount>,
     /// Large files that are deleted but still open.
@@ -450,6 +453,17 @@ pub struct Interface {
 pub struct FrozenCgroup {
     /// Where.
     pub path: String,
+}
+
+/// A cgroup with most or all of the tasks it may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrowdedCgroup {
+    /// Where.
+    pub path: String,
+    /// `pids.current` of `pids.max`.
+    pub tasks: Use,
+    /// How often a task was refused here since the cgroup was made (`pids.events`); old kernels do not count.
+    pub refused: Option<u64>,
 }
 
 labels! {

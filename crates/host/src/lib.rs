@@ -25,10 +25,10 @@ pub use action::{
     Action, BootId, CgroupPath, ContainerId, MountPath, Order, ProcessId, Rejected, Unit,
 };
 pub use facts::{
-    ApiServerPath, BlockedTask, BusFacts, Certificate, ClockFacts, ContainerFacts, Daemon, Deleted,
-    DiskUse, FrozenCgroup, HostFacts, Interface, Journal, KubeletFacts, Limits, Log, Memory, Mount,
-    MountState, OldProcess, Pressure, RuntimeFacts, RuntimeName, Stall, SystemdFacts, UnitFacts,
-    Use, WriteTrial,
+    ApiServerPath, BlockedTask, BusFacts, Certificate, ClockFacts, ContainerFacts, CrowdedCgroup,
+    Daemon, Deleted, DiskUse, FrozenCgroup, HostFacts, Interface, Journal, KubeletFacts, Limits,
+    Log, Memory, Mount, MountState, OldProcess, Pressure, RuntimeFacts, RuntimeName, Stall,
+    SystemdFacts, UnitFacts, Use, WriteTrial,
 };
 pub use frame::{Frame, FrameError, Frames, MAX_FRAME};
 pub use judge::{Check, CheckCode, Harm, Objection, ObjectionCode, check_after, precheck};

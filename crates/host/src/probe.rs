@@ -4,7 +4,8 @@ labels! {
     Probe {
         /// Constant list of files of `/proc`, `/sys` and `/etc` that cannot hang.
         Files = "files",
-        /// Every process and thread in short: counts, blocked tasks with stack, old runc and shims, daemons.
+        /// Every process and thread in short: counts, blocked tasks with stack, old runc and shims; control groups close
+        /// to the tasks they may have.
         Processes = "processes",
         /// What processes hold open: inotify instances, descriptors of the daemons, large deleted files.
         Descriptors = "descriptors",

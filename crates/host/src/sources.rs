@@ -157,6 +157,16 @@ pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 /// containerd's namespaces: kubelet's and Docker's.
 pub const NAMESPACES: &[&str] = &["k8s.io", "moby"];
 
+/// Control groups down to this depth below the root of the controller are asked for their limit of tasks: a container is
+/// the fourth below `kubepods.slice`, a service the second. What a container makes within its own is its own.
+pub const CGROUP_DEPTH: usize = 4;
+
+/// So many control groups at most: more than a node full of pods has.
+pub const CGROUPS: usize = 2500;
+
+/// A control group is told that has at least this share of the tasks it may have, in percent.
+pub const CROWDED: u64 = 80;
+
 /// A deleted file of this many bytes is told.
 pub const LARGE_DELETED: u64 = 100 * 1024 * 1024;
 

@@ -1,6 +1,7 @@
 //! What each probe does, in a child of its own. The texts are those that [`host::HostFacts::from_readings`] reads; their
 //! form is told there, and the script of [`host::script`] prints the same.
 
+mod cgroups;
 mod containerd;
 pub(crate) mod daemons;
 mod docker;
@@ -33,7 +34,7 @@ pub(crate) fn run(probe: Probe, out: &mut dyn Write) -> io::Result<()> {
         Probe::Certificates => kubelet::certificates(out),
         Probe::ApiServer => kubelet::api_server(out),
         Probe::Clock => services::clock(out),
-        Probe::Freezer => storage::frozen(out),
+        Probe::Freezer => cgroups::frozen(out),
         Probe::Packages => services::packages(out),
         Probe::KernelLog => services::kernel_log(out),
         Probe::KubeletLog => services::journal(out, "kubelet.service"),

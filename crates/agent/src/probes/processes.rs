@@ -64,10 +64,11 @@ fn write_counts(found: &Scan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "tasks {}", found.tasks)?;
     writeln!(out, "processes {}", found.processes)?;
     writeln!(out, "zombies {}", found.zombies)?;
-    out.flush()
+    out.flush()?;
+    super::cgroups::crowded(out)
 }
 
-/// How many there are; needs no child.
+/// How many there are, and whose limit is reached; needs no child.
 pub(crate) fn counts(out: &mut dyn Write) -> io::Result<()> {
     write_counts(&scan(), out)
 }

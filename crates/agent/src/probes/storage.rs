@@ -1,8 +1,7 @@
-//! Mounts, write trials, disks, frozen cgroups. Each mount and each directory is asked by a thread of its own: a thread in
+//! Mounts, write trials, disks. Each mount and each directory is asked by a thread of its own: a thread in
 //! state D keeps this child from ending, and its parent does not wait for it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -156,34 +155,6 @@ fn sample(out: &mut dyn Write) -> io::Result<()> {
         }
     }
     out.flush()
-}
-
-/// Below cgroups of pods, whatever the version: `freezer.self_freezing` (1), `cgroup.freeze` (2).
-pub(super) fn frozen(out: &mut dyn Write) -> io::Result<()> {
-    descend(Path::new("/sys/fs/cgroup"), false, 0, out)
-}
-
-fn descend(directory: &Path, in_pods: bool, depth: u32, out: &mut dyn Write) -> io::Result<()> {
-    if in_pods {
-        for name in ["freezer.self_freezing", "cgroup.freeze"] {
-            let value = fs::read_to_string(directory.join(name));
-            if value.is_ok_and(|value| value.trim() == "1") {
-                writeln!(out, "frozen {}", directory.display())?;
-            }
-        }
-    }
-    // Deeper than any container's own cgroups are.
-    if depth > 12 {
-        return Ok(());
-    }
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        // Not through links: version 1 has its controllers under two names.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let is_pods = entry.file_name().to_string_lossy().contains("kubepods");
-            descend(&entry.path(), in_pods || is_pods, depth + 1, out)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

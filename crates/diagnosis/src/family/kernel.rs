@@ -88,16 +88,18 @@ pub(super) const RULES: &[Rule] = &[
         Cause::ContainerPidsLimit,
         &[
             "fork rejected by pids controller",
-            "kubepods|/docker/|libpod|machine.slice",
+            "kubepods|/docker/|/docker-|libpod|machine.slice",
         ],
     ),
     shows(
-        Cause::PidExhausted,
+        Cause::ServiceTasksLimit,
         &[
             "fork rejected by pids controller",
             "system.slice|user.slice|runtime.slice|init.scope",
         ],
-    ),
+    )
+    .but("/docker-")
+    .read(service),
     shows(
         Cause::FdExhausted,
         &["file-max limit|too many open files in system"],
@@ -221,6 +223,16 @@ pub(super) const RULES: &[Rule] = &[
     .medium(),
 ];
 
+/// `cgroup: fork rejected by pids controller in /system.slice/docker.service`.
+fn service(text: &str) -> Option<Extract> {
+    let path = word_after(text, "controller in ").unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    Some(Extract {
+        subject: name.to_owned(),
+        number: 0.0,
+    })
+}
+
 /// `unregister_netdevice: waiting for lo to become free. Usage count = 1`.
 fn waited_for(text: &str) -> Option<Extract> {
     Some(Extract {
@@ -285,6 +297,14 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
                 (RestartKubelet, Why::CrashLoop),
                 (RestartRuntime, Why::CrashLoop),
             ]),
+        Cause::ServiceTasksLimit => know(F, 6, RaiseTasksMax)
+            .probes(&[Probe::ThreadCounts])
+            .harm(&[
+                (RestartKubelet, Why::CrashLoop),
+                (RestartRuntime, Why::CrashLoop),
+                (TuneSysctl, Why::NotTheCause),
+                (DrainReboot, Why::ComesBack),
+            ]),
         Cause::ContainerPidsLimit => know(F, 2, AppFix).harm(&[
             (DrainReboot, Why::NotTheCause),
             (TuneSysctl, Why::NotTheCause),
@@ -323,12 +343,16 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
     })
 }
 
-/// A refused fork is the host's trouble or, said by a container, the container's own limit. What a hung task waits for
+/// A refused fork is the host's trouble, a service's or, said by a container, the container's own limit. What a hung task waits for
 /// is in the stack.
 pub(super) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
     if let Some(seen) = facts.hint(Hint::ForkRefused) {
+        let of_service = drafts.contains_key(&Cause::ServiceTasksLimit)
+            && !drafts.contains_key(&Cause::PidExhausted);
         if context.origin == Origin::Container {
             put(drafts, Cause::ContainerPidsLimit, seen);
+        } else if of_service {
+            put(drafts, Cause::ServiceTasksLimit, seen);
         } else if !drafts.contains_key(&Cause::ContainerPidsLimit) {
             put(drafts, Cause::PidExhausted, seen);
         }

@@ -151,6 +151,8 @@ fn refused(look: &Look<'_>, out: &mut Out) {
         .is_some_and(|tasks| tasks.percent() < TASKS.fine);
     let cause = if out.shows(MemoryPressure) {
         MemoryPressure
+    } else if roomy && out.shows(ServiceTasksLimit) {
+        ServiceTasksLimit
     } else {
         PidExhausted
     };
@@ -158,7 +160,7 @@ fn refused(look: &Look<'_>, out: &mut Out) {
         "fork: refused ({first} and {} more probes)",
         look.facts.not_started.len() - 1
     );
-    // With numbers left it is the limit of a cgroup, perhaps the agent's own.
+    // With numbers left it is the limit of a cgroup, perhaps the agent's own, and not seen when not told above.
     let sure = match (roomy, look.facts.not_started.len() >= LATE_PROBES) {
         (false, _) => Confidence::High,
         (true, true) => Confidence::Medium,

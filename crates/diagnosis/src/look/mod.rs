@@ -4,6 +4,7 @@
 //! A missing fact says nothing. A probe that was killed at its deadline is a fact.
 
 mod certificate;
+mod cgroup;
 mod disk;
 mod kernel;
 mod kubelet;
@@ -167,6 +168,7 @@ pub(crate) fn read(look: &Look<'_>, facts: &mut Facts) -> BTreeMap<Cause, Fine> 
         mount::judge,
         disk::judge,
         memory::judge,
+        cgroup::judge,
         kernel::judge,
         systemd::judge,
         runtime::judge,

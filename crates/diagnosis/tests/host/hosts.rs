@@ -175,6 +175,7 @@ pub(crate) fn containerd_host() -> HostFacts {
             daemon: Some(host::Daemon::Containerd),
         },
         zombies: Some(1),
+        crowded: Some(Vec::new()),
         mounts: vec![
             mount("/", "ext4", "/dev/vda1", 40),
             mount("/var/lib/containerd", "ext4", "/dev/vdb1", 55),

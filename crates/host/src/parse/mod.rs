@@ -190,6 +190,7 @@ mod tests {
             Just("Id=a.service".to_owned()),
             Just("blocked".to_owned()),
             Just("old".to_owned()),
+            Just("crowded".to_owned()),
             Just("mount ok".to_owned()),
             Just("container".to_owned()),
             Just("-----BEGIN CERTIFICATE-----".to_owned()),

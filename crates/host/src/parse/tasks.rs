@@ -7,6 +7,8 @@
 //! blocked TID START PID NAME
 //!  FUNCTION                       (its stack, innermost first, one a line)
 //! old PID START AGE STATE CONTAINER NAME
+//! crowded TASKS LIMIT REFUSED CGROUP
+//! cgroups COUNT                   (how many were asked for their limit of tasks)
 //! ```
 //!
 //! A task counts as blocked when it is in state D at two looks a second apart and was not scheduled in between
@@ -21,9 +23,16 @@
 //! deleted PID BYTES NAME<TAB>PATH (open files without a name, of 100 MiB and more)
 //! ```
 
+use std::cmp::Reverse;
+
 use super::Parts;
 use super::text::whole;
-use crate::{BlockedTask, ContainerId, Daemon, Deleted, HostFacts, OldProcess, ProcessId, Use};
+use crate::{
+    BlockedTask, ContainerId, CrowdedCgroup, Daemon, Deleted, HostFacts, OldProcess, ProcessId, Use,
+};
+
+/// So many crowded cgroups are kept.
+const CROWDED: usize = 16;
 
 pub(super) fn processes(text: &str, facts: &mut HostFacts, parts: &mut Parts) {
     let mut in_stack = false;
@@ -49,9 +58,31 @@ pub(super) fn processes(text: &str, facts: &mut HostFacts, parts: &mut Parts) {
                 }
             }
             "old" => facts.old_processes.extend(old(rest)),
+            "crowded" => facts.crowded.get_or_insert_default().extend(crowded(rest)),
+            // That they were asked makes none a fact.
+            "cgroups" => _ = facts.crowded.get_or_insert_default(),
             _ => {}
         }
     }
+    if let Some(crowded) = &mut facts.crowded {
+        // However many pods are full, they must not hide a service.
+        let order = |one: &CrowdedCgroup| {
+            let is_pods = one.path.contains("kubepods");
+            (is_pods, Reverse(one.tasks.percent()), one.path.clone())
+        };
+        crowded.sort_by_cached_key(order);
+        crowded.truncate(CROWDED);
+    }
+}
+
+fn crowded(rest: &str) -> Option<CrowdedCgroup> {
+    let mut words = rest.splitn(4, ' ');
+    let mut next = || words.next();
+    Some(CrowdedCgroup {
+        tasks: Use::new(whole(next()?)?, whole(next()?)?),
+        refused: whole(next()?),
+        path: next()?.to_owned(),
+    })
 }
 
 fn blocked(rest: &str) -> Option<BlockedTask> {
@@ -159,6 +190,37 @@ mod tests {
         );
         assert_eq!(facts.old_processes[1].container, None);
         assert_eq!(facts.old_processes[1].state, 'T');
+    }
+
+    #[test]
+    fn cgroups_close_to_their_limit() {
+        let read = |text: &str| {
+            let mut facts = HostFacts::default();
+            processes(text, &mut facts, &mut Parts::default());
+            facts.crowded
+        };
+        // As version 2 says it, and as version 1 of an old kernel, which does not count refusals.
+        for (root, refused) in [("/sys/fs/cgroup", "7"), ("/sys/fs/cgroup/pids", "-")] {
+            let pod = format!("{root}/kubepods.slice/kubepods-pod1.slice");
+            let service = format!("{root}/system.slice/a\\x2db c.service");
+            let found = read(&format!(
+                "crowded 99 100 {refused} {pod}\ncrowded 4000 4915 {refused} {service}\ncrowded 1 x - /a\ncrowded 1\ncgroups 40\n"
+            ));
+            let cgroup = |path: &str, used, limit| CrowdedCgroup {
+                path: path.to_owned(),
+                tasks: Use::new(used, limit),
+                refused: refused.parse().ok(),
+            };
+            let expected = [cgroup(&service, 4000, 4915), cgroup(&pod, 99, 100)];
+            assert_eq!(found.unwrap(), expected);
+        }
+        assert_eq!(read("cgroups 40\n"), Some(Vec::new()));
+        assert_eq!(read("tasks 4\n"), None);
+        let many: Vec<String> = (0..90)
+            .map(|at| format!("crowded {at} 90 - /kubepods/{at}\n"))
+            .collect();
+        let worst = read(&many.concat()).unwrap();
+        assert_eq!((worst.len(), worst[0].tasks.used), (CROWDED, 89));
     }
 
     #[test]

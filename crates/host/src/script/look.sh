@@ -150,6 +150,20 @@ for (j = 1; j <= n; j++) if (length(V[j]) == 64) id = V[j]
 print "old " O[i], S[i], age, X[i], id, C[i]
 }
 }'
+r=/sys/fs/cgroup
+[ -d $r/pids ] && r=$r/pids
+# Names of units have backslashes, which xargs would take away.
+find $r -maxdepth 5 -name 'pids.[cem]*' | head -n 10000 | xargs -d '\n' grep -sH '' | awk '
+match($0, /\/pids\.[a-z]*:/) {
+d = substr($0, 1, RSTART - 1); k = substr($0, RSTART + 6, 1); v = substr($0, RSTART + RLENGTH)
+if (k == "m") M[d] = v
+if (k == "c") C[d] = v
+if (k == "e" && sub(/^max /, "", v)) E[d] = v
+}
+END {
+for (d in M) { n++; if (M[d] + 0 > 0 && C[d] * 100 >= M[d] * 80) print "crowded", C[d], M[d], d in E ? E[d] : "-", d }
+if (n) print "cgroups", n
+}'
 [ -s "$D/bl" ] || exit 0
 ran() { grep -s ^voluntary /proc/$p/task/$t/status; }
 while read -r p t s c; do echo "$p $t $s $(ran | tr -dc 0-9). $c"; done <"$D/bl" >"$D/b2"

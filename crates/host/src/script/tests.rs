@@ -46,8 +46,9 @@ fn order(action: Action) -> Order {
 
 #[test]
 fn scripts_are_small_and_look_where_the_agent_looks() {
+    // Cloud Assistant takes 24 KiB of base64, which is 18 KiB of text, with the input in it.
     for script in [LOOK, ACT, LOG, EVIDENCE] {
-        assert!(script.len() <= 16 * 1024, "{} bytes", script.len());
+        assert!(script.len() <= 17 * 1024, "{} bytes", script.len());
     }
     let lists = [
         sources::FILES,
@@ -71,6 +72,11 @@ fn scripts_are_small_and_look_where_the_agent_looks() {
         assert!(LOOK.contains(text), "{text}");
     }
     assert!(LOOK.contains(&format!("min={}", sources::LARGE_DELETED)));
+    // The files of a group are one deeper than it, and there are four of them.
+    let (depth, lines) = (sources::CGROUP_DEPTH + 1, sources::CGROUPS * 4);
+    let names = format!("-maxdepth {depth} -name 'pids.[cem]*' | head -n {lines} ");
+    assert!(LOOK.contains(&names));
+    assert!(LOOK.contains(&format!(">= M[d] * {})", sources::CROWDED)));
     // Without `--since`: see `sources::LOG_SECONDS`.
     assert!(LOOK.contains(&format!("-n {} \"$@\"", sources::LOG_LINES)));
     let labels: Vec<&str> = Probe::ALL.iter().map(|probe| probe.label()).collect();
@@ -116,6 +122,53 @@ fn this_machine_can_be_read_by_both_shells() {
                 .any(|trial| trial.directory == "/run" && trial.error.is_none())
         );
         assert!(facts.clock.now.is_some());
+    }
+}
+
+#[test]
+fn cgroups_of_both_versions_are_asked_for_their_limit() {
+    let id = std::process::id();
+    for (version, root) in [(1, "pids/"), (2, "")] {
+        let place = std::env::temp_dir().join(format!("refloat-cgroups-{id}-{version}"));
+        let write = |cgroup: &str, current: &str, max: &str, refused: Option<&str>| {
+            let directory = place.join(format!("{root}{cgroup}"));
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("pids.current"), format!("{current}\n")).unwrap();
+            std::fs::write(directory.join("pids.max"), format!("{max}\n")).unwrap();
+            if let Some(refused) = refused {
+                let events = format!("max {refused}\n");
+                std::fs::write(directory.join("pids.events"), &events).unwrap();
+                std::fs::write(directory.join("pids.events.local"), "max 999\n").unwrap();
+            }
+        };
+        write("system.slice", "600", "max", None);
+        write("system.slice/docker.service", "4915", "4915", Some("12"));
+        write("system.slice/a\\x2db c.service", "80", "100", None);
+        write("system.slice/sshd.service", "79", "100", Some("3"));
+        let container = "kubepods/burstable/pod1/c1";
+        write(container, "1024", "1024", Some("0"));
+        write(&format!("{container}/own"), "9", "9", None);
+        let script = LOOK.replace("/sys/fs/cgroup", place.to_str().unwrap());
+        for shell in ["bash", "dash"] {
+            let found = readings(&run(shell, &script, &look_input(&[Probe::Processes]))).unwrap();
+            let crowded = HostFacts::from_readings(&found).crowded.unwrap();
+            let said = crowded.iter().map(|one| {
+                let path = one.path.strip_prefix(place.to_str().unwrap()).unwrap();
+                let path = path.trim_start_matches('/').strip_prefix(root).unwrap();
+                (path, one.tasks.used, one.tasks.limit, one.refused)
+            });
+            let expected = [
+                ("system.slice/docker.service", 4915, 4915, Some(12)),
+                ("system.slice/a\\x2db c.service", 80, 100, None),
+                (container, 1024, 1024, Some(0)),
+            ];
+            assert_eq!(
+                said.collect::<Vec<_>>(),
+                expected,
+                "{shell}, version {version}"
+            );
+        }
+        std::fs::remove_dir_all(&place).unwrap();
     }
 }
 

@@ -42,6 +42,9 @@ enum Command {
     /// A process whose memory is measured, for a proof
     #[command(hide = true)]
     MirrorMemory(prove::mirror_memory::Child),
+    /// A server's port for agents that is measured, for a proof
+    #[command(hide = true)]
+    AgentServer(prove::agent_cost::server::Child),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
             Command::Tidy => tidy::run(),
             Command::Worker(args) => worker::run(args).await,
             Command::MirrorMemory(args) => prove::mirror_memory::child(args).await,
+            Command::AgentServer(args) => prove::agent_cost::server::child(args).await,
         }
     });
     match result {

@@ -5,6 +5,7 @@
 //! prose, whether it holds.
 
 mod agent_attacks;
+pub(crate) mod agent_cost;
 mod bad_input;
 mod command;
 mod conformance;
@@ -35,6 +36,7 @@ use crate::output;
 /// All proofs, as they are listed.
 const PROOFS: &[Proof] = &[
     agent_attacks::PROOF,
+    agent_cost::PROOF,
     bad_input::PROOF,
     crash_matrix::PROOF,
     deadlines::PROOF,

@@ -13,7 +13,9 @@ use crate::binaries::fnv1a;
 use crate::files::create_private_dir;
 
 /// The last Debian whose docker is 20.10.
-const SUITE: &str = "bookworm";
+pub(super) const SUITE: &str = "bookworm";
+/// The oldest Debian that mirrors still have: systemd 247, glibc 2.31.
+pub const OLDEST: &str = "bullseye";
 
 /// Both eras' software: what a host does not use, it does not start.
 const PACKAGES: &[&str] = &[
@@ -61,9 +63,9 @@ pub(super) struct Base {
     pub(super) images: PathBuf,
 }
 
-/// Finds it, or makes it: about a minute, once. Others that want it meanwhile wait.
-pub(super) fn ensure(hosts: &Path) -> Result<Base> {
-    let mut recipe = vec![SUITE, FINISH, images::RECIPE, std::env::consts::ARCH];
+/// Finds that of a Debian, or makes it: about a minute, once. Others that want it meanwhile wait.
+pub(super) fn ensure(hosts: &Path, suite: &str) -> Result<Base> {
+    let mut recipe = vec![suite, FINISH, images::RECIPE, std::env::consts::ARCH];
     recipe.extend(PACKAGES);
     recipe.extend(LEFT_OUT);
     let key = format!("{:016x}", fnv1a(&recipe));
@@ -79,7 +81,7 @@ pub(super) fn ensure(hosts: &Path) -> Result<Base> {
     let lock = File::create(hosts.join("base-lock")).context("create the base's lock")?;
     lock.lock().context("take the base's lock")?;
     if !is_made(&dir) {
-        make(&dir, &base)?;
+        make(&dir, &base, suite)?;
     }
     Ok(base)
 }
@@ -88,7 +90,7 @@ fn is_made(dir: &Path) -> bool {
     dir.join("made").is_file()
 }
 
-fn make(dir: &Path, base: &Base) -> Result<()> {
+fn make(dir: &Path, base: &Base, suite: &str) -> Result<()> {
     let _ = writeln!(
         std::io::stderr(),
         "making the root file system of test hosts: about a minute, once"
@@ -106,7 +108,7 @@ fn make(dir: &Path, base: &Base) -> Result<()> {
     }
     command.arg(format!("--include={}", PACKAGES.join(",")));
     command.arg(format!("--customize-hook={FINISH}"));
-    command.arg(SUITE).arg(&base.root);
+    command.arg(suite).arg(&base.root);
     run(&mut command).context("make a Debian root file system")?;
     let busybox = base.root.join("bin/busybox");
     let applets = run(&mut program(&busybox.to_string_lossy(), ["--list"]))?;

@@ -31,6 +31,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
+pub use base::OLDEST;
 pub use fault::{Fault, Reality};
 pub use host::{Host, Ssh};
 pub use images::{BUSYBOX, PAUSE};
@@ -81,23 +82,32 @@ impl std::fmt::Debug for Hosts {
 impl Hosts {
     /// A run without hosts, for this control plane. Installs programs and makes the root file system if need be.
     pub async fn start(plane: &ControlPlane) -> Result<Self> {
-        Self::start_as(None, Some(plane)).await
+        Self::start_as(None, Some(plane), base::SUITE).await
     }
 
     /// The same in the folder of this name below `target/hosts`, where [`Hosts::find`] finds them from other processes.
     pub async fn start_named(name: &str, plane: &ControlPlane) -> Result<Self> {
-        Self::start_as(Some(name.to_owned()), Some(plane)).await
+        Self::start_as(Some(name.to_owned()), Some(plane), base::SUITE).await
     }
 
     /// A run of hosts that are no nodes: there is only [`Hosts::add_bare`].
     pub async fn start_bare() -> Result<Self> {
-        Self::start_as(None, None).await
+        Self::start_bare_on(base::SUITE).await
     }
 
-    async fn start_as(name: Option<String>, plane: Option<&ControlPlane>) -> Result<Self> {
+    /// The same with another Debian, such as [`OLDEST`].
+    pub async fn start_bare_on(suite: &'static str) -> Result<Self> {
+        Self::start_as(None, None, suite).await
+    }
+
+    async fn start_as(
+        name: Option<String>,
+        plane: Option<&ControlPlane>,
+        suite: &'static str,
+    ) -> Result<Self> {
         let (base, run) = tokio::task::spawn_blocking(move || -> Result<_> {
             needs::ensure_ready()?;
-            let base = base::ensure(&runs::hosts_dir())?;
+            let base = base::ensure(&runs::hosts_dir(), suite)?;
             Ok((base, Run::create(name.as_deref())?))
         })
         .await

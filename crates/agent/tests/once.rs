@@ -35,7 +35,7 @@ impl Hands for Counting {
         Ok(())
     }
 
-    fn perform(&self, _: &Action) -> Done {
+    fn perform(&self, _: &Order) -> Done {
         let mut file = fs::OpenOptions::new()
             .append(true)
             .create(true)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootId, Order};
+use crate::{Action, BootId, Order};
 
 /// A line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +134,8 @@ impl Ledger {
                 });
             }
             return match self.ended.get(&order.generation) {
+                // Its end on file is a promise: whoever is asked on the same boot has not kept it yet.
+                Some((true, _)) if order.action == Action::Reboot => Verdict::Interrupted,
                 Some((ok, output)) => Verdict::Repeated {
                     ok: *ok,
                     output: output.clone(),

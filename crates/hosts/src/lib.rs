@@ -23,5 +23,7 @@ pub use bundle::{BUNDLE_LIMIT, Bundle};
 pub use error::HostError;
 pub use examine::{Examined, evidence, examine, pods_left, reach_of};
 pub use ssh::{Ssh, SshOptions};
-pub use step::{Step, StepAsked, StepError, look_for_step, runtime_unit, settle, take};
+pub use step::{
+    Given, Step, StepAsked, StepError, give, look_for_step, runtime_unit, settle, take,
+};
 pub use way::{Acted, Look, Piece, Pieces, Way, WayName};

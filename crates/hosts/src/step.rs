@@ -163,6 +163,44 @@ pub async fn take(
     asked: &StepAsked,
     before: &HostFacts,
 ) -> Result<Step, StepError> {
+    let began = Instant::now();
+    let given = give(way, store, asked, before).await?;
+    let checks = if given.acted.ok {
+        watch(way, &asked.action, before).await
+    } else {
+        Vec::new()
+    };
+    Ok(Step {
+        way: way.name(),
+        objections: given.objections,
+        generation: given.generation,
+        acted: given.acted,
+        checks,
+        took: began.elapsed(),
+    })
+}
+
+/// An order, and what the host said.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// What spoke against it, and was overridden.
+    pub objections: Vec<Objection>,
+    /// Number of the order.
+    pub generation: u64,
+    /// What the host said.
+    pub acted: Acted,
+}
+
+/// The order of a step, without the look afterwards.
+///
+/// # Errors
+/// [`StepError`] says whether anything was done.
+pub async fn give(
+    way: &Way,
+    store: &Store,
+    asked: &StepAsked,
+    before: &HostFacts,
+) -> Result<Given, StepError> {
     if asked.action == Action::Reboot && asked.pods_left > 0 && !asked.force {
         let pods = asked.pods_left;
         return Err(StepError::NotDrained { pods });
@@ -176,7 +214,6 @@ pub async fn take(
         return Err(StepError::NoConsent { action });
     }
     let boot = before.boot.clone().ok_or(StepError::NoBoot)?;
-    let began = Instant::now();
     // Milliseconds since 1970: grows from one order to the next, whichever server or person gives it.
     let generation = u64::try_from(Time::now().as_millisecond()).unwrap_or_default();
     let order = Order {
@@ -195,19 +232,10 @@ pub async fn take(
         Err(error) => (error.code(), error.to_string()),
     };
     store.audit(entry(asked, &order, outcome, &detail)).await?;
-    let acted = acted?;
-    let checks = if acted.ok {
-        watch(way, &asked.action, before).await
-    } else {
-        Vec::new()
-    };
-    Ok(Step {
-        way: way.name(),
+    Ok(Given {
         objections,
         generation,
-        acted,
-        checks,
-        took: began.elapsed(),
+        acted: acted?,
     })
 }
 

@@ -13,8 +13,9 @@ use futures::StreamExt;
 use testkit::{ControlPlane, FakeNode, KubeletOptions, Options, builders, delete};
 use tokio::sync::Semaphore;
 
-pub(super) use self::kill::{Random, Stops, Story, drain};
+pub(super) use self::kill::{Stops, Story, drain};
 use self::world::{Contents, EndState, World};
+use super::random::Random;
 use super::rig::Rig;
 use super::{Args, Proof, Size, Verdict};
 use crate::output;

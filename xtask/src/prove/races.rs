@@ -17,8 +17,9 @@ use operations::drain::{Event, Outcome};
 use testkit::builders::pods_on;
 use testkit::{FakeNode, Options, User, apply, builders};
 
-use self::actors::{Dice, Kind};
+use self::actors::Kind;
 use self::judge::{Allowed, Findings, History};
+use super::random::Random;
 use super::rig::{PATIENCE, Rig, ended, machine, prover, record, request};
 use super::{Args, Proof, Verdict};
 use crate::output;
@@ -57,7 +58,7 @@ async fn run(args: Args) -> Result<Verdict> {
         .await?;
     let (engine, cluster) = rig.engine(record()?, engine::Options::default()).await?;
     output::line(&format!("machine: {}; seed {}", machine(), args.seed));
-    let mut dice = Dice(args.seed);
+    let mut random = Random::new(args.seed);
     let stage = Stage {
         rig: &rig,
         actor: &actor,
@@ -68,12 +69,12 @@ async fn run(args: Args) -> Result<Verdict> {
     let mut mutants = Total::default();
     while !mutant && mutants.findings.wrong.is_empty() && caught < BLIND_AFTER {
         caught += 1;
-        mutants.add(stage.batch(&mut dice, caught, true).await?);
+        mutants.add(stage.batch(&mut random, caught, true).await?);
     }
     let mut total = Total::default();
     while total.raced() < wanted {
         let number = total.drains;
-        let batch = stage.batch(&mut dice, number, mutant).await;
+        let batch = stage.batch(&mut random, number, mutant).await;
         total.add(batch.with_context(|| format!("drain {number}"))?);
     }
     let rows = total.rows();
@@ -159,7 +160,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     /// One drain with its races, judged.
-    async fn batch(&self, dice: &mut Dice, number: usize, mutant: bool) -> Result<Total> {
+    async fn batch(&self, random: &mut Random, number: usize, mutant: bool) -> Result<Total> {
         let names: Vec<_> = (0..NODES).map(|i| format!("node-{i:04}")).collect();
         let node = &names[number % NODES];
         let others: Vec<_> = names.iter().filter(|name| *name != node).cloned().collect();
@@ -172,7 +173,7 @@ impl Stage<'_> {
         {
             pods.insert(app, scene::names(self.rig, app).await?);
         }
-        let acts = actors::draw(dice, &pods, &others, !mutant);
+        let acts = actors::draw(random, &pods, &others, !mutant);
         let mark = self.rig.plane.audit_mark();
         let (races, allowed, done) = if mutant {
             let allowed = listed(self.rig, node).await?;

@@ -163,9 +163,9 @@ impl Hands for HostHands {
         }
     }
 
-    fn perform(&self, action: &Action) -> Done {
-        let limit = Duration::from_secs(action.deadline());
-        match action {
+    fn perform(&self, order: &Order) -> Done {
+        let limit = Duration::from_secs(order.action.deadline());
+        match &order.action {
             Action::Restart { unit } => {
                 let unit = format!("{unit}.service");
                 done(run_both(limit, &["systemctl", "restart", &unit]))

@@ -45,7 +45,7 @@ pub trait Hands: Send + Sync {
     fn check(&self, action: &Action) -> Result<(), Refusal>;
 
     /// Does it.
-    fn perform(&self, action: &Action) -> Done;
+    fn perform(&self, order: &Order) -> Done;
 
     /// For a reboot: what to do when the answer is on its way.
     fn afterwards(&self, order: &Order) -> Option<Afterwards>;
@@ -169,7 +169,7 @@ impl Executor {
             self.hands.between(Step::Marked);
         }
         // The ledger is free meanwhile: it answers "busy" to others.
-        let Done { ok, mut output } = self.hands.perform(&order.action);
+        let Done { ok, mut output } = self.hands.perform(order);
         self.hands.between(Step::Performed);
         cut(&mut output);
         let output = host::redact(&output);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod server;
+mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,8 @@ use host::{
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
-use server::{Agent, Authority, Peer, Server};
+use process::Agent;
+use testkit::agent::server::{Authority, Peer, Server};
 
 fn boot() -> BootId {
     agent::ledger::boot().unwrap()
@@ -20,32 +21,34 @@ fn boot() -> BootId {
 
 #[test]
 fn a_host_enrols_and_is_looked_at() {
-    let authority = Authority::new();
-    let server = Server::new(&authority);
+    let authority = Authority::new().unwrap();
+    let server = Server::new(&authority).unwrap();
     let agent = Agent::enrolled(&authority, &server);
-    let mut peer = server.accept();
+    let mut peer = server.accept().unwrap();
     let hello = FromAgent::Hello {
         protocol: host::PROTOCOL,
         agent: agent::VERSION.to_owned(),
         boot: boot(),
         generation: 0,
     };
-    assert_eq!(peer.message(), Some(hello));
+    assert_eq!(peer.message().unwrap(), Some(hello));
     peer.send(&ToAgent::Welcome {
         protocol: host::PROTOCOL,
-    });
-    peer.send(&ToAgent::Ping);
-    assert_eq!(peer.message(), Some(FromAgent::Pong));
+    })
+    .unwrap();
+    peer.send(&ToAgent::Ping).unwrap();
+    assert_eq!(peer.message().unwrap(), Some(FromAgent::Pong));
     let probes = [Probe::Files, Probe::Processes, Probe::Mounts, Probe::Bus];
     peer.ask(
         7,
         Ask::Look {
             probes: probes.to_vec(),
         },
-    );
+    )
+    .unwrap();
     let mut readings = Vec::new();
     loop {
-        match peer.message().unwrap() {
+        match peer.message().unwrap().unwrap() {
             FromAgent::Read { ask: 7, reading } => readings.push(reading),
             FromAgent::Done {
                 ask: 7,
@@ -64,11 +67,13 @@ fn a_host_enrols_and_is_looked_at() {
 
 #[test]
 fn an_impostor_learns_nothing() {
-    let authority = Authority::new();
-    let stranger = Authority::new();
-    let (right_leaf, _) = authority.serving();
-    let (own_leaf, own_key) = stranger.serving();
-    let (node_leaf, node_key) = authority.leaf("n2", ExtendedKeyUsagePurpose::ClientAuth);
+    let authority = Authority::new().unwrap();
+    let stranger = Authority::new().unwrap();
+    let (right_leaf, _) = authority.serving().unwrap();
+    let (own_leaf, own_key) = stranger.serving().unwrap();
+    let (node_leaf, node_key) = authority
+        .leaf("n2", ExtendedKeyUsagePurpose::ClientAuth)
+        .unwrap();
     let chains = [
         (
             "its own authority",
@@ -92,11 +97,11 @@ fn an_impostor_learns_nothing() {
         ),
     ];
     for (what, chain, key) in chains {
-        let server = Server::with(&stranger, chain, key);
+        let server = Server::with(&stranger, chain, key).unwrap();
         let agent = Agent::new();
-        let install = agent.install(server.address(), &authority.token());
+        let install = agent.install(server.address().unwrap(), &authority.token());
         // The handshake fails, so there is not one frame.
-        assert_eq!(server.accept().frame(), None, "{what}");
+        assert_eq!(server.accept().unwrap().frame().unwrap(), None, "{what}");
         assert!(!install.join().unwrap().status.success(), "{what}");
         assert!(!agent.config().exists(), "{what}");
     }
@@ -104,16 +109,17 @@ fn an_impostor_learns_nothing() {
 
 #[test]
 fn a_refusal_is_told_and_nothing_is_written() {
-    let authority = Authority::new();
-    let server = Server::new(&authority);
+    let authority = Authority::new().unwrap();
+    let server = Server::new(&authority).unwrap();
     let agent = Agent::new();
-    let install = agent.install(server.address(), &authority.token());
-    let mut peer = server.accept();
-    peer.message().unwrap();
+    let install = agent.install(server.address().unwrap(), &authority.token());
+    let mut peer = server.accept().unwrap();
+    peer.message().unwrap().unwrap();
     peer.send(&ToAgent::Goodbye {
         code: "token-used".to_owned(),
         message: "used before".to_owned(),
-    });
+    })
+    .unwrap();
     let output = install.join().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("token-used"));
@@ -122,8 +128,8 @@ fn a_refusal_is_told_and_nothing_is_written() {
 
 #[test]
 fn after_nonsense_the_agent_comes_back() {
-    let authority = Authority::new();
-    let server = Server::new(&authority);
+    let authority = Authority::new().unwrap();
+    let server = Server::new(&authority).unwrap();
     let _agent = Agent::enrolled(&authority, &server);
     let data = Frame::Data {
         ask: 1,
@@ -137,13 +143,13 @@ fn after_nonsense_the_agent_comes_back() {
         json(r#"{"type":"welcome","protocol":1}"#),
     ];
     for bytes in nonsense {
-        let mut peer = server.agent();
+        let mut peer = server.agent().unwrap();
         peer.raw(&bytes);
-        assert_eq!(peer.frame(), None);
+        assert_eq!(peer.frame().unwrap(), None);
     }
-    let mut peer = server.agent();
-    peer.send(&ToAgent::Ping);
-    assert_eq!(peer.message(), Some(FromAgent::Pong));
+    let mut peer = server.agent().unwrap();
+    peer.send(&ToAgent::Ping).unwrap();
+    assert_eq!(peer.message().unwrap(), Some(FromAgent::Pong));
 }
 
 /// Reads the files of an ask until it ends; which pieces came, and its error.
@@ -151,7 +157,7 @@ fn files(peer: &mut Peer, number: u64) -> (BTreeMap<String, Vec<u8>>, Option<Str
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut open = String::new();
     loop {
-        match peer.frame().unwrap() {
+        match peer.frame().unwrap().unwrap() {
             Frame::Data { ask, bytes } => {
                 assert_eq!(ask, number);
                 assert!(bytes.len() <= 64 << 10);
@@ -171,11 +177,11 @@ fn files(peer: &mut Peer, number: u64) -> (BTreeMap<String, Vec<u8>>, Option<Str
 
 #[test]
 fn evidence_and_logs_come_as_files() {
-    let authority = Authority::new();
-    let server = Server::new(&authority);
+    let authority = Authority::new().unwrap();
+    let server = Server::new(&authority).unwrap();
     let _agent = Agent::enrolled(&authority, &server);
-    let mut peer = server.agent();
-    peer.ask(1, Ask::Evidence { since_seconds: 60 });
+    let mut peer = server.agent().unwrap();
+    peer.ask(1, Ask::Evidence { since_seconds: 60 }).unwrap();
     let (found, _) = files(&mut peer, 1);
     let text = |name: &str| String::from_utf8_lossy(&found[name]).into_owned();
     assert!(text("mounts.txt").contains(" / "));
@@ -189,17 +195,18 @@ fn evidence_and_logs_come_as_files() {
             since_seconds: 60,
             follow: false,
         },
-    );
+    )
+    .unwrap();
     let (found, _) = files(&mut peer, 2);
     assert_eq!(found.keys().collect::<Vec<_>>(), ["kubelet.log"]);
 }
 
 #[test]
 fn orders_are_refused_that_must_not_be_carried_out() {
-    let authority = Authority::new();
-    let server = Server::new(&authority);
+    let authority = Authority::new().unwrap();
+    let server = Server::new(&authority).unwrap();
     let agent = Agent::enrolled(&authority, &server);
-    let mut peer = server.agent();
+    let mut peer = server.agent().unwrap();
     let mut number = 0;
     let mut refusal = |action: Action, boot: BootId| {
         number += 1;
@@ -210,8 +217,8 @@ fn orders_are_refused_that_must_not_be_carried_out() {
             action,
             consent: false,
         };
-        peer.ask(number, Ask::Act { order });
-        match peer.message().unwrap() {
+        peer.ask(number, Ask::Act { order }).unwrap();
+        match peer.message().unwrap().unwrap() {
             FromAgent::Refused { ask, refusal } if ask == number => refusal,
             other => panic!("{other:?}"),
         }

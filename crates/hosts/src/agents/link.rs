@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::{Action, Ask, FromAgent, Order, Probe, Reading, Unit};
+use host::{Action, Ask, FromAgent, Order, Probe, Reading, Refusal, Unit};
 use model::{ClusterId, Text};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Agents;
 use super::session::{Asked, Event, Session};
@@ -17,6 +17,8 @@ const COMES_BACK: Duration = Duration::from_secs(180);
 const EVIDENCE_DEADLINE: Duration = Duration::from_secs(30);
 /// So much of a file waits for whoever reads it.
 const PIECES: usize = 64;
+/// Between two questions whether an order that runs has ended.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The way to one host by its agent, over whichever connection it has at the time.
 #[derive(Clone, Debug)]
@@ -111,6 +113,13 @@ impl AgentLink {
             match self.try_act(&session, order, deadline).await {
                 Err(HostError::Lost { .. }) => {
                     session = self.another(&session, deadline).await?;
+                }
+                // It is still being carried out, since a connection before this one.
+                Err(HostError::Refused {
+                    refusal: Refusal::Busy { generation },
+                    ..
+                }) if generation == order.generation && Instant::now() < deadline => {
+                    sleep(ASK_AGAIN).await;
                 }
                 end => return end,
             }

@@ -15,7 +15,7 @@ use serde_json::json;
 use testkit::builders::{self, Allows, Template, is_ready};
 use testkit::{Delays, FakeNode, annotation, apply, wait_until};
 
-use super::super::crash_matrix::Random;
+use super::super::random::Random;
 use super::super::rig::{PATIENCE, Rig};
 use super::sampler::{Sampler, Seen};
 use crate::worker;

@@ -15,29 +15,12 @@ use serde_json::{Value, json};
 use testkit::apply;
 use tokio::sync::broadcast;
 
+use super::super::random::Random;
 use super::NAMESPACE;
 use super::scene::{self, BARE, SECOND, SINGLES, STATEFUL, WEB};
 
 /// The moments lie within this time from the start of the drain.
 const WINDOW_MS: u64 = 1500;
-
-/// Numbers that follow from the seed (splitmix64).
-#[derive(Debug, Clone)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-}
 
 /// Kinds of races, as they are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,28 +63,28 @@ pub(super) struct Act {
 
 /// The races of one drain. `begun` says whether there is a record to wait for.
 pub(super) fn draw(
-    dice: &mut Dice,
+    random: &mut Random,
     pods: &BTreeMap<&str, Vec<(String, String)>>,
     others: &[String],
     begun: bool,
 ) -> Vec<Act> {
     let mut acts = Vec::new();
     let mut add = |kind, name: &str, uid: &str| {
-        let at = Duration::from_millis(dice.below(WINDOW_MS));
-        let moment = if begun && kind != Kind::Budget && dice.below(2) == 0 {
+        let at = Duration::from_millis(random.below(WINDOW_MS));
+        let moment = if begun && kind != Kind::Budget && random.below(2) == 0 {
             Moment::WhenBegun(Duration::from_millis(WINDOW_MS) + at)
         } else {
             Moment::After(at)
         };
-        let pick = usize::try_from(dice.below(others.len() as u64)).unwrap_or_default();
+        let pick = usize::try_from(random.below(others.len() as u64)).unwrap_or_default();
         acts.push(Act {
             kind,
             name: name.to_owned(),
             uid: uid.to_owned(),
             moment,
             node: others.get(pick).cloned().unwrap_or_default(),
-            pause: Duration::from_millis(50 + dice.below(400)),
-            variant: dice.next(),
+            pause: Duration::from_millis(50 + random.below(400)),
+            variant: random.next(),
         });
     };
     let of = |app: &str| pods.get(app).into_iter().flatten();

@@ -1,6 +1,8 @@
 //! An agent's side of the link, for tests: one that does what it should ([`answer`]), and one that can do what an agent
 //! would never do ([`Wire`]).
 
+pub mod server;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

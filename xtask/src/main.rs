@@ -39,6 +39,9 @@ enum Command {
     /// A process that drains and can be killed, for proofs
     #[command(hide = true)]
     Worker(worker::Args),
+    /// An end of an order that can be killed, for a proof
+    #[command(hide = true)]
+    AtMostOnce(prove::at_most_once::ChildArgs),
     /// A process whose memory is measured, for a proof
     #[command(hide = true)]
     MirrorMemory(prove::mirror_memory::Child),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
             Command::Test(args) => test::run(args).await,
             Command::Tidy => tidy::run(),
             Command::Worker(args) => worker::run(args).await,
+            Command::AtMostOnce(args) => prove::at_most_once::child(args).await,
             Command::MirrorMemory(args) => prove::mirror_memory::child(args).await,
             Command::AgentServer(args) => prove::agent_cost::server::child(args).await,
         }

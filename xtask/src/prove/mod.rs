@@ -6,6 +6,7 @@
 
 mod agent_attacks;
 pub(crate) mod agent_cost;
+pub(crate) mod at_most_once;
 mod bad_input;
 mod command;
 mod conformance;
@@ -21,6 +22,7 @@ mod host_rig;
 mod kubelets;
 pub(crate) mod mirror_memory;
 mod races;
+mod random;
 mod rig;
 mod rights;
 mod ssh_parity;
@@ -37,6 +39,7 @@ use crate::output;
 const PROOFS: &[Proof] = &[
     agent_attacks::PROOF,
     agent_cost::PROOF,
+    at_most_once::PROOF,
     bad_input::PROOF,
     crash_matrix::PROOF,
     deadlines::PROOF,

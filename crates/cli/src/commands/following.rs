@@ -18,7 +18,7 @@ use crate::talk::Talk;
 
 /// How long after the last deadline the command waits until what is ours was given back. A deadline holds within a
 /// second, also of a cluster that does not answer; the operation stays open in its record then.
-const GIVE_BACK: Duration = Duration::from_millis(600);
+const GIVE_BACK: Duration = Duration::from_millis(400);
 
 /// SIGINT and SIGTERM.
 pub(crate) struct Signals {

@@ -33,6 +33,8 @@ labels! {
         Pods = "pods",
         /// A package version.
         Package = "package",
+        /// A scrape of node_exporter on the host.
+        Metrics = "metrics",
         /// Whether and how the host could be asked.
         Reach = "reach",
         /// Files of `/proc`, `/sys` and `/etc` on the host.
@@ -142,6 +144,13 @@ pub struct Evidence {
     pub line: usize,
     /// Verbatim, cut at 400 bytes.
     pub quote: String,
+}
+
+impl Evidence {
+    /// Its line is one of the text that was given.
+    pub fn is_of_text(&self) -> bool {
+        self.source == Source::Text || self.source == Source::Metrics && self.line > 0
+    }
 }
 
 /// A remedy that would do harm or nothing.

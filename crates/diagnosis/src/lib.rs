@@ -22,6 +22,7 @@ mod family;
 mod finding;
 mod line;
 mod look;
+mod metrics;
 mod node;
 mod picture;
 mod rule;
@@ -33,13 +34,15 @@ pub use carry_out::host_actions;
 pub use cause::{Cause, Family};
 pub use engine::{Context, Origin};
 pub use finding::{Confidence, Evidence, Finding, Harm, Param, Report, Source, Verdict};
+pub use metrics::Metrics;
 pub use node::{
     Heartbeat, NodeState, Summary, diagnose_node, diagnose_nodes, one_line, one_line_of, stuck_pods,
 };
 pub use picture::{HostReach, Known, Picture, diagnose, diagnose_cluster, diagnose_host};
 pub use score::{Expected, Miss, Score, Tally, score};
 
-/// What a text (a log of kubelet, a runtime or the kernel, node conditions, command output) says is wrong.
+/// What a text (a log of kubelet, a runtime or the kernel, node conditions, command output, a scrape of node_exporter) says
+/// is wrong.
 pub fn diagnose_text(text: &str) -> Report {
     diagnose_with(text, &Context::default())
 }
@@ -47,6 +50,11 @@ pub fn diagnose_text(text: &str) -> Report {
 /// The same with what is known besides the text.
 pub fn diagnose_with(text: &str, context: &Context) -> Report {
     let mut facts = facts::Facts::default();
+    let metrics = Metrics::split(text);
+    let text = metrics.as_ref().map_or(text, |(_, rest)| rest);
+    if let Some((metrics, _)) = &metrics {
+        metrics.judge(&mut facts);
+    }
     rule::Rules::get().read(text, Source::Text, &mut facts);
     engine::conclude(&facts, context)
 }

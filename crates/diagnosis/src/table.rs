@@ -1,6 +1,5 @@
-//! Figures: output of `df`, pressure stall information, kernel counters, `/proc/mdstat`, and the metrics of
-//! node_exporter. Thresholds are those of the node_exporter mixin, kubelet's eviction defaults and NPD
-//! (`failures.md` §1, §4), each with its own evidence line.
+//! Figures: output of `df`, pressure stall information, kernel counters, `/proc/mdstat`. Thresholds are those of the
+//! node_exporter mixin, kubelet's eviction defaults and NPD (`failures.md` §1, §4), each with its own evidence line.
 
 use crate::facts::{Says, Signal};
 use crate::line::{Record, cut};
@@ -16,8 +15,7 @@ pub(crate) fn read(record: &Record<'_>, source: Source, inodes: &mut bool) -> Op
     let says = df(text, *inodes)
         .or_else(|| pressure(text))
         .or_else(|| counter(text))
-        .or_else(|| mdstat(text))
-        .or_else(|| metric(text));
+        .or_else(|| mdstat(text));
     says.map(|(cause, confidence, subject, number)| Signal {
         confidence,
         subject,
@@ -135,78 +133,6 @@ fn mdstat(text: &str) -> Option<Says4> {
     degraded.then(|| (Cause::RaidFailed, Confidence::High, String::new(), 0.0))
 }
 
-/// Metrics of node_exporter that say something by one sample; ratios and rates need several and are the caller's.
-fn metric(text: &str) -> Option<Says4> {
-    let (series, value) = text
-        .strip_prefix("node_")
-        .and_then(|rest| rest.rsplit_once(' '))?;
-    let value: f64 = value.parse().ok()?;
-    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-    let label = |key: &str| -> String {
-        labels
-            .split_once(&format!("{key}=\""))
-            .and_then(|(_, rest)| rest.split_once('"'))
-            .map_or(String::new(), |(value, _)| value.to_owned())
-    };
-    let of_node = || {
-        let mount = label("mountpoint");
-        !mount.contains("/pods/")
-            && !["squashfs", "iso9660", "tmpfs", "ramfs"].contains(&&*label("fstype"))
-            && !mount.starts_with("/sys")
-            && !mount.starts_with("/run/credentials")
-    };
-    let high = Confidence::High;
-    match name {
-        "filesystem_readonly" if value == 1.0 && of_node() => Some((
-            Cause::FsReadonly,
-            Confidence::Medium,
-            label("mountpoint"),
-            0.0,
-        )),
-        "filesystem_avail_bytes" if value == 0.0 && of_node() => {
-            Some((Cause::DiskFull, high, label("mountpoint"), 0.0))
-        }
-        "filesystem_files_free"
-            if value == 0.0 && of_node() && label("fstype").starts_with("ext") =>
-        {
-            Some((Cause::InodeExhausted, high, label("mountpoint"), 0.0))
-        }
-        "timex_sync_status" if value == 0.0 => {
-            Some((Cause::ClockUnsynced, Confidence::Medium, String::new(), 0.0))
-        }
-        "timex_offset_seconds" if value.abs() >= 1.0 => {
-            Some((Cause::ClockSkew, high, String::new(), value.abs()))
-        }
-        "edac_uncorrectable_errors_total" if value > 0.0 => {
-            Some((Cause::MceFatal, high, label("controller"), value))
-        }
-        "edac_correctable_errors_total" if value >= 100.0 => Some((
-            Cause::MemoryEccCorrected,
-            Confidence::Medium,
-            label("controller"),
-            value,
-        )),
-        "md_disks" if label("state") == "failed" && value > 0.0 => {
-            Some((Cause::RaidFailed, high, label("device"), value))
-        }
-        "nvme_critical_warning" if value > 0.0 => Some((
-            Cause::DiskSmartFailed,
-            Confidence::Medium,
-            label("device"),
-            value,
-        )),
-        "systemd_unit_state" if label("state") == "failed" && value == 1.0 => match &*label("name")
-        {
-            "kubelet.service" => Some((Cause::KubeletCrashed, high, label("name"), 0.0)),
-            "docker.service" | "containerd.service" | "crio.service" => {
-                Some((Cause::RuntimeDown, high, label("name"), 0.0))
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::{Cause, diagnose_text};
@@ -264,32 +190,6 @@ mod tests {
                 Some(Cause::RaidFailed),
             ),
             ("      976630336 blocks super 1.2 [2/2] [UU]", None),
-            (
-                "node_filesystem_readonly{device=\"/dev/vda1\",fstype=\"ext4\",mountpoint=\"/\"} 1",
-                Some(Cause::FsReadonly),
-            ),
-            (
-                "node_filesystem_readonly{device=\"/dev/loop0\",fstype=\"squashfs\",mountpoint=\"/snap/x\"} 1",
-                None,
-            ),
-            ("node_timex_sync_status 0", Some(Cause::ClockUnsynced)),
-            ("node_timex_sync_status 1", None),
-            (
-                "node_systemd_unit_state{name=\"kubelet.service\",state=\"failed\",type=\"simple\"} 1",
-                Some(Cause::KubeletCrashed),
-            ),
-            (
-                "node_systemd_unit_state{name=\"kubelet.service\",state=\"active\",type=\"simple\"} 1",
-                None,
-            ),
-            (
-                "node_md_disks{device=\"md0\",state=\"failed\"} 1",
-                Some(Cause::RaidFailed),
-            ),
-            (
-                "node_edac_uncorrectable_errors_total{controller=\"0\"} 2",
-                Some(Cause::MceFatal),
-            ),
         ];
         for (text, cause) in table {
             let report = diagnose_text(text);

@@ -35,7 +35,8 @@ pub use judge::{Check, CheckCode, Harm, Objection, ObjectionCode, check_after, p
 pub use ledger::{Entry, Ledger, Refusal, Verdict};
 pub use message::{Ask, FromAgent, PROTOCOL, SERVER_NAME, ToAgent};
 pub use parse::{
-    Mounted, Stat, certificate_blocks, decode_base64, mounts_that_matter, stat, unescape,
+    Mounted, Stat, certificate_blocks, decode_base64, mount_matters, mounts_that_matter, stat,
+    unescape,
 };
 pub use probe::Probe;
 pub use reading::{Outcome, Reading, ReadingError};

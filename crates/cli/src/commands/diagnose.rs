@@ -1,6 +1,6 @@
 //! `refloat diagnose`: what texts say. It needs no cluster.
 
-use diagnosis::{Context, Origin, Report, Source};
+use diagnosis::{Context, Origin, Report};
 use serde_json::{Value, json};
 
 use crate::args::DiagnoseArgs;
@@ -67,7 +67,7 @@ fn placed(report: &Report, texts: &Texts) -> Result<Value, Failure> {
     let mut report = report.clone();
     let mut files = Vec::new();
     for evidence in report.findings.iter_mut().flat_map(|one| &mut one.evidence) {
-        let text = evidence.source == Source::Text;
+        let text = evidence.is_of_text();
         let (file, line) = texts.place(evidence.line);
         if text {
             evidence.line = line;

@@ -143,10 +143,10 @@ impl Manner<'_> {
     }
 
     fn quote(&self, evidence: &Evidence, finding: &Finding) -> (String, String) {
-        let label = match (evidence.source, (self.place)(evidence.line)) {
-            (Source::Text, (Some(file), line)) => format!("{file}:{line}"),
-            (Source::Text, (None, line)) => self.say("finding.line", json!({ "line": line })),
-            (source, _) => self.say(&format!("source.{source}"), Value::Null),
+        let label = match (evidence.is_of_text(), (self.place)(evidence.line)) {
+            (true, (Some(file), line)) => format!("{file}:{line}"),
+            (true, (None, line)) => self.say("finding.line", json!({ "line": line })),
+            (false, _) => self.say(&format!("source.{}", evidence.source), Value::Null),
         };
         let text = match (evidence.source, finding.params.get(&Param::LeaseAge)) {
             // Its quote is made for programs.

@@ -100,6 +100,18 @@ a network device cannot be removed: lo (unregister_netdevice) — a first sign
 }
 
 #[test]
+fn a_scrape_is_quoted_by_its_lines() {
+    let text = "# TYPE node_nf_conntrack_entries gauge\nnode_nf_conntrack_entries 262144\nnode_nf_conntrack_entries_limit 262144\n";
+    let told = diagnosed(Language::En, text);
+    assert!(
+        told.contains(
+            "  line 2  node_nf_conntrack_entries 262144\n  line 3  node_nf_conntrack_entries_limit 262144\n"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_comes_later_is_only_not_to_come_first() {
     let text = "write /var/lib/kubelet/x: no space left on device\n";
     let told = diagnosed(Language::En, &text.repeat(9));

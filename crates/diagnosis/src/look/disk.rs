@@ -21,6 +21,11 @@ const WRITTEN: &[&str] = &[
     "/tmp",
 ];
 
+/// Whether the system, kubelet or a runtime writes to the file system mounted here.
+pub(crate) fn is_written_to(path: &str) -> bool {
+    WRITTEN.contains(&path)
+}
+
 /// Kubelet's default `nodefs.available<10%`: then it evicts.
 const EVICTION_PERCENT: u64 = 90;
 
@@ -51,7 +56,7 @@ fn is_written(look: &Look<'_>, mount: &Mount) -> bool {
             .iter()
             .any(|trial| holder(look, &trial.directory) == Some(mount))
     };
-    WRITTEN.contains(&mount.path.as_str()) || holds_trial()
+    is_written_to(&mount.path) || holds_trial()
 }
 
 /// The mount a directory is on.

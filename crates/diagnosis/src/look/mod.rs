@@ -161,6 +161,25 @@ impl Say {
 
 /// Adds what a look says to the facts; returns what it shows to be fine.
 pub(crate) fn read(look: &Look<'_>, facts: &mut Facts) -> BTreeMap<Cause, Fine> {
+    let out = judge(look);
+    for signal in out.signals {
+        facts.add(signal);
+    }
+    out.fine
+}
+
+/// What facts from elsewhere than a look show, that nobody vouches to be all.
+pub(crate) fn signals(facts: &HostFacts) -> Vec<Signal> {
+    let seconds = facts.clock.now.unwrap_or_default() as i64;
+    let look = Look {
+        facts,
+        now: Time::from_second(seconds).unwrap_or(Time::UNIX_EPOCH),
+        heard: None,
+    };
+    judge(&look).signals
+}
+
+fn judge(look: &Look<'_>) -> Out {
     let mut out = Out::default();
     for judge in [
         // What others wait for comes before those who wait.
@@ -179,12 +198,10 @@ pub(crate) fn read(look: &Look<'_>, facts: &mut Facts) -> BTreeMap<Cause, Fine> 
     ] {
         judge(look, &mut out);
     }
-    for signal in out.signals {
-        facts.add(signal);
-    }
-    out.fine
+    out
 }
 
+pub(crate) use disk::is_written_to;
 pub(crate) use log::read as read_logs;
 pub(crate) use mount::is_remote;
 pub(crate) use scope::narrow;

@@ -16,7 +16,7 @@ mod tasks;
 mod text;
 
 pub use certificate::{certificate_blocks, decode_base64};
-pub use storage::{Mounted, mounts_that_matter, unescape};
+pub use storage::{Mounted, mount_matters, mounts_that_matter, unescape};
 pub use text::{Stat, stat};
 
 use jiff::fmt::strtime;

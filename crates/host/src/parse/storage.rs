@@ -69,13 +69,7 @@ pub fn mounts_that_matter(mountinfo: &str) -> Vec<Mounted<'_>> {
     let mut seen = BTreeSet::new();
     let mut mounts: Vec<Mounted<'_>> = Vec::new();
     for mount in mountinfo.lines().filter_map(mounted) {
-        // Containers' roots are overlays over what is asked anyway; a host may itself live on one.
-        let wanted = match mount.kind {
-            "overlay" | "aufs" => mount.path == "/",
-            "tmpfs" => ["/run", "/dev/shm", "/tmp", "/"].contains(&mount.path),
-            kind => !PSEUDO.contains(&kind),
-        };
-        if !wanted {
+        if !mount_matters(mount.kind, mount.path) {
             continue;
         }
         if mount.network || seen.insert(mount.device) {
@@ -85,6 +79,16 @@ pub fn mounts_that_matter(mountinfo: &str) -> Vec<Mounted<'_>> {
         }
     }
     mounts
+}
+
+/// Whether a mount of this type at this place says something of the host.
+pub fn mount_matters(kind: &str, path: &str) -> bool {
+    match kind {
+        // Containers' roots are overlays over what is asked anyway; a host may itself live on one.
+        "overlay" | "aufs" => path == "/",
+        "tmpfs" => ["/run", "/dev/shm", "/tmp", "/"].contains(&path),
+        kind => !PSEUDO.contains(&kind),
+    }
 }
 
 /// `36 35 98:0 /root /mnt rw,noatime master:1 - ext4 /dev/root rw,errors=continue` (`proc(5)`).

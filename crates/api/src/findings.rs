@@ -4,7 +4,7 @@ use model::{Node, ObjectKey, Snapshot, Text, Time, marks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::hosts::HostView;
+use crate::hosts::{HostView, Looked};
 use crate::nodes::{CordonView, Trouble, troubles};
 
 /// What is wrong with one node: everything that is known of it, in codes with parameters.
@@ -133,10 +133,18 @@ impl NodeFindings {
 impl Doctor {
     /// All nodes of a cluster by the facts of the API.
     pub fn of(snapshot: &Snapshot, now: Time) -> Self {
-        let mut reports = diagnosis::diagnose_nodes(snapshot, now);
-        let nodes = snapshot.nodes.iter().map(|node| {
-            let report = reports.remove(&node.name).unwrap_or_default();
-            NodeFindings::with(snapshot, node, report, now)
+        Self::looked(snapshot, now, |_, _| None)
+    }
+
+    /// The same with what is known from looks: `looked` is given a node and what the API says of it.
+    pub fn looked(
+        snapshot: &Snapshot,
+        now: Time,
+        looked: impl Fn(&Node, &Report) -> Option<Looked>,
+    ) -> Self {
+        let nodes = Looked::all(snapshot, now, looked).map(|(node, report, host)| NodeFindings {
+            host,
+            ..NodeFindings::with(snapshot, node, report, now)
         });
         Self {
             at: now,

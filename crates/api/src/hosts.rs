@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use diagnosis::HostReach;
+use diagnosis::{HostReach, Report};
 use host::Action;
 use hosts::{HostError, Look, Step, StepError, Way};
-use model::Time;
+use model::{Node, Snapshot, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,13 +17,17 @@ pub struct HostView {
     pub way: String,
     /// How it could be asked.
     pub reach: HostReach,
-    /// Why there is no look, when there is none.
+    /// How many seconds ago the look was, when it was not taken for this answer: refloat looks at the hosts of nodes
+    /// in trouble by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// Why there is no look, when there is none; with `seconds`, why there is none after that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
     /// How long the look took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub millis: Option<u64>,
-    /// What the machine told, without its logs. Its form follows the probes and may grow.
+    /// What the machine told, without its logs. Its form follows the probes and may grow. Lists leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<Value>,
 }
@@ -40,10 +44,39 @@ impl HostView {
         Self {
             way: way.name().label().to_owned(),
             reach: hosts::reach_of(look),
+            seconds: None,
             error: look.as_ref().err().map(ErrorBody::from),
             millis: looked.map(|look| look.took.as_millis() as u64),
             facts,
         }
+    }
+}
+
+/// What is known of a node from a look at its host that was taken before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looked {
+    /// What that look and the API say together; where every look failed, what the API says.
+    pub report: Report,
+    /// The look.
+    pub host: HostView,
+}
+
+impl Looked {
+    /// Every node with the report on it, and the look that is in it. `looked` is given a node and what the API says of
+    /// it.
+    pub(crate) fn all(
+        snapshot: &Snapshot,
+        now: Time,
+        looked: impl Fn(&Node, &Report) -> Option<Self>,
+    ) -> impl Iterator<Item = (&Node, Report, Option<HostView>)> {
+        let mut reports = diagnosis::diagnose_nodes(snapshot, now);
+        snapshot.nodes.iter().map(move |node| {
+            let report = reports.remove(&node.name).unwrap_or_default();
+            match looked(node, &report) {
+                Some(Self { report, host }) => (&**node, report, Some(host)),
+                None => (&**node, report, None),
+            }
+        })
     }
 }
 

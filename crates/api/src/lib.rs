@@ -14,7 +14,7 @@ mod routes;
 pub use error::ErrorBody;
 pub use findings::{Doctor, NodeFindings, StuckPod};
 pub use hosts::{
-    AgentView, CheckView, HostBody, HostView, ObjectionView, RevokeBody, Revoked, StepView,
+    AgentView, CheckView, HostBody, HostView, Looked, ObjectionView, RevokeBody, Revoked, StepView,
     TokenBody, TokenView,
 };
 pub use nodes::{CordonView, NodeView, Trouble};

@@ -5,6 +5,8 @@ use model::{ConditionStatus, Node, Snapshot, Time, marks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hosts::{HostView, Looked};
+
 /// Why and by whom a node is unschedulable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CordonView {
@@ -25,7 +27,7 @@ pub struct CordonView {
 }
 
 /// A node in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// Name.
     pub name: String,
@@ -33,6 +35,9 @@ pub struct NodeView {
     pub uid: String,
     /// The node in one line: its state, for how long, and the cause.
     pub summary: Summary,
+    /// The machine, when it was looked at; then the summary is made from both. Only for callers who may see hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostView>,
     /// What is wrong: condition reasons other than the healthy ones, the most telling first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Trouble>,
@@ -96,14 +101,21 @@ impl CordonView {
 }
 
 impl NodeView {
-    /// The views of all nodes.
+    /// The views of all nodes by the facts of the API.
     pub fn all(snapshot: &Snapshot, now: Time) -> Vec<Self> {
-        let reports = diagnosis::diagnose_nodes(snapshot, now);
-        let nodes = snapshot.nodes.iter();
-        nodes
-            .map(|node| {
-                let report = reports.get(&node.name).cloned().unwrap_or_default();
-                Self::of(snapshot, node, &report, now)
+        Self::all_looked(snapshot, now, |_, _| None)
+    }
+
+    /// The same with what is known from looks: `looked` is given a node and what the API says of it.
+    pub fn all_looked(
+        snapshot: &Snapshot,
+        now: Time,
+        looked: impl Fn(&Node, &Report) -> Option<Looked>,
+    ) -> Vec<Self> {
+        Looked::all(snapshot, now, looked)
+            .map(|(node, report, host)| Self {
+                host,
+                ..Self::of(snapshot, node, &report, now)
             })
             .collect()
     }
@@ -114,6 +126,7 @@ impl NodeView {
             name: node.name.to_string(),
             uid: node.uid.to_string(),
             summary: diagnosis::one_line_of(snapshot, &node.name, now, report),
+            host: None,
             troubles: troubles(node),
             since: node.condition("Ready").and_then(|ready| ready.since),
             cordon: CordonView::of(node),

@@ -27,17 +27,23 @@ pub fn reach_of(look: &Result<Look, HostError>) -> HostReach {
     }
 }
 
+impl Examined {
+    /// Judges a look that has ended.
+    pub fn of(look: Result<Look, HostError>, snapshot: &Snapshot, node: &Node) -> Self {
+        let picture = Picture {
+            api: Some((snapshot, &node.name)),
+            host: look.as_ref().ok().map(|look| &look.facts),
+            reach: Some(reach_of(&look)),
+            boot_before: Some(&*node.boot_id).filter(|boot| !boot.is_empty()),
+        };
+        let report = diagnose(&picture, Time::now());
+        Self { look, report }
+    }
+}
+
 /// Looks at a node's host with all probes, and judges.
 pub async fn examine(way: &Way, snapshot: &Snapshot, node: &Node) -> Examined {
-    let look = way.look(Probe::ALL).await;
-    let picture = Picture {
-        api: Some((snapshot, &node.name)),
-        host: look.as_ref().ok().map(|look| &look.facts),
-        reach: Some(reach_of(&look)),
-        boot_before: Some(&*node.boot_id).filter(|boot| !boot.is_empty()),
-    };
-    let report = diagnose(&picture, Time::now());
-    Examined { look, report }
+    Examined::of(way.look(Probe::ALL).await, snapshot, node)
 }
 
 /// Everything about a node and its host that an engineer asks for: the host's files, what the API says of the node and

@@ -17,6 +17,7 @@ use crate::auth::{self, Shows, Tokens};
 use crate::clusters::Clusters;
 use crate::hosts::Hosts;
 use crate::leader::Leader;
+use crate::looks::Looks;
 use crate::metrics::Metrics;
 
 /// So many live streams at once.
@@ -26,6 +27,7 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) clusters: Clusters,
     pub(crate) hosts: Hosts,
+    pub(crate) looks: Looks,
     pub(crate) leader: Leader,
     pub(crate) metrics: Metrics,
     pub(crate) streams: Arc<Semaphore>,
@@ -57,6 +59,7 @@ impl App {
             engine,
             clusters,
             hosts,
+            looks: Looks::default(),
             leader,
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hosts::alibaba::{CloudAssistant, Ecs, InstanceId};
 use hosts::{Agents, Ssh, SshOptions, Way};
 use kubernetes::Access;
-use model::{ClusterId, Node};
+use model::{ClusterId, Node, Text};
 
 use crate::answer::{Answer, Failure};
 use crate::app::Caller;
@@ -42,11 +42,22 @@ impl Hosts {
         }
     }
 
+    /// How many agents are connected.
+    pub(crate) fn connected(&self) -> usize {
+        let agents = self.agents.as_ref();
+        agents.map_or(0, |(agents, _)| agents.connected())
+    }
+
+    /// The way by its agent, when that is connected now.
+    pub(crate) fn agent(&self, cluster: &ClusterId, node: &Text) -> Option<Way> {
+        let (agents, _) = self.agents.as_ref()?;
+        Some(Way::Agent(agents.link(cluster, node)?))
+    }
+
     /// The best way to a node's host, if there is one: its agent, else SSH, else the cloud.
     pub(crate) fn way(&self, cluster: &ClusterId, node: &Node) -> Option<Way> {
-        let agents = self.agents.as_ref();
-        if let Some(link) = agents.and_then(|(agents, _)| agents.link(cluster, &node.name)) {
-            return Some(Way::Agent(link));
+        if let Some(way) = self.agent(cluster, &node.name) {
+            return Some(way);
         }
         let address = node.address.as_deref();
         let ssh = self.ssh.as_ref().zip(address);
@@ -72,7 +83,8 @@ impl Hosts {
 const GROUP: &str = "refloat.dev";
 
 impl Caller {
-    /// Whether they may do this to the host of a node: `get hosts`, `get hosts/log`, `update hosts/restart`, …
+    /// Whether they may do this to the host of a node: `get hosts`, `get hosts/log`, `update hosts/restart`, … Without a
+    /// node: to all hosts.
     pub(crate) async fn may_host(&self, verb: &str, subresource: &str, node: &str) -> Answer<bool> {
         self.may_ours(verb, "hosts", subresource, node).await
     }

@@ -15,6 +15,7 @@ mod health;
 mod hosts;
 mod leader;
 mod listen;
+mod looks;
 mod metrics;
 mod options;
 mod routes;

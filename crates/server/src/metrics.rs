@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use model::{Kind, OperationId, Snapshot, WorkloadKind};
+use model::{ClusterId, Kind, OperationId, Snapshot, WorkloadKind};
 use operations::drain::{Effect, Event, PodJob};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -71,6 +71,7 @@ pub(crate) struct Metrics {
     latencies: Family<OfRoute, Histogram>,
     ended: Family<WithOutcome, Counter>,
     evictions: Family<Answered, Counter>,
+    looks: Family<WithOutcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -80,6 +81,7 @@ impl Default for Metrics {
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             ended: Family::default(),
             evictions: Family::default(),
+            looks: Family::default(),
         }
     }
 }
@@ -103,6 +105,15 @@ impl Metrics {
         self.latencies
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts a look at a host that nobody asked for.
+    pub(crate) fn looked(&self, cluster: &ClusterId, outcome: &str) {
+        let labels = WithOutcome {
+            cluster: cluster.to_string(),
+            outcome: outcome.to_owned(),
+        };
+        self.looks.get_or_create(&labels).inc();
     }
 
     /// Counts what is recorded, as it is.
@@ -206,6 +217,11 @@ impl Metrics {
             "evictions",
             "Evictions asked for here, by answer",
             own.evictions,
+        );
+        registry.register(
+            "host_looks",
+            "Looks at hosts of nodes in trouble that nobody asked for, by outcome",
+            own.looks,
         );
         clusters(&mut registry, app);
         operations(&mut registry, app).await?;

@@ -15,6 +15,7 @@ use crate::error::ServerError;
 use crate::hosts::Hosts;
 use crate::leader::Leader;
 use crate::listen::Listener;
+use crate::looks::Looks;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use crate::routes;
@@ -121,6 +122,7 @@ impl Server {
         }
         background.spawn(Clusters::take_up(app.clone()));
         background.spawn(Metrics::count(app.clone()));
+        background.spawn(Looks::run(app.clone()));
         let agents_stop = CancellationToken::new();
         // Its own end, not the background's: that would count as a defect.
         let mut dialled = JoinSet::new();

@@ -63,7 +63,10 @@ pub(crate) fn lines(voice: &Voice, doctor: &Doctor, wide: bool, grouped: bool) -
 
 /// Whether somebody has to look at a node's own logs to know more: those of a host that was looked at were read.
 pub(crate) fn asks_for_logs(doctor: &Doctor) -> bool {
-    let looked = |node: &NodeFindings| node.host.as_ref().is_some_and(|host| host.error.is_none());
+    let looked = |node: &NodeFindings| {
+        let host = node.host.as_ref();
+        host.is_some_and(|host| host.error.is_none() || host.seconds.is_some())
+    };
     doctor
         .nodes
         .iter()

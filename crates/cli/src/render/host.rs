@@ -1,6 +1,6 @@
 //! Steps on hosts in words.
 
-use api::{HostView, NodeFindings, ObjectionView, StepView};
+use api::{ErrorBody, HostView, NodeFindings, ObjectionView, StepView};
 use host::{Action, HostFacts};
 use phrases::Voice;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub(crate) fn reached(voice: &Voice, host: &HostView) -> String {
     let way = voice.say(&format!("way.{}", host.way), &Value::Null);
     match &host.error {
         None => {
-            let params = json!({ "way": way, "millis": host.millis });
+            let params = json!({ "way": way, "millis": host.millis, "seconds": host.seconds });
             voice.say("host.looked", &params)
         }
         Some(error) => {
@@ -26,10 +26,26 @@ pub(crate) fn reached(voice: &Voice, host: &HostView) -> String {
                 &format!("host_reach.{}", host.reach),
                 &json!({ "way": way }),
             );
-            let why = voice.say(&format!("error.{}", error.code), &json!(error.params));
-            voice.say("host.not_looked", &json!({ "reach": reach, "why": why }))
+            let params = json!({
+                "reach": reach, "why": why_not(voice, error), "seconds": host.seconds,
+            });
+            voice.say("host.not_looked", &params)
         }
     }
+}
+
+/// Whether a host was looked at, and when, beside what is known of its node.
+pub(crate) fn seen(voice: &Voice, host: &HostView) -> String {
+    let why = host.error.as_ref().map(|error| why_not(voice, error));
+    let key = match (host.seconds, &why) {
+        (None, Some(_)) => "host.not_seen",
+        _ => "host.seen",
+    };
+    voice.say(key, &json!({ "seconds": host.seconds, "why": why }))
+}
+
+fn why_not(voice: &Voice, error: &ErrorBody) -> String {
+    voice.say(&format!("error.{}", error.code), &json!(error.params))
 }
 
 /// An action as `refloat host NODE` takes it.

@@ -84,15 +84,22 @@ fn status(voice: &Voice, node: &NodeView) -> String {
     text
 }
 
-/// The cause; else, of a node that is not ready, the words of its condition.
+/// The cause; else, of a node that is not ready, the words of its condition. With when its host was looked at.
 fn why(voice: &Voice, node: &NodeView) -> String {
     let raw = || {
         let trouble = node.troubles.first()?;
         Some(plain(&format!("{}: {}", trouble.reason, trouble.message)))
     };
-    findings::why(voice, &node.summary)
+    let what = findings::why(voice, &node.summary)
         .or_else(raw)
-        .unwrap_or_else(|| none(voice))
+        .unwrap_or_else(|| none(voice));
+    match &node.host {
+        Some(host) => {
+            let host = super::host::seen(voice, host);
+            voice.say("host.beside", &json!({ "what": what, "host": host }))
+        }
+        None => what,
+    }
 }
 
 pub(crate) fn scheduling(voice: &Voice, cordon: Option<&CordonView>) -> String {
@@ -120,5 +127,56 @@ fn place(voice: &Voice, node: &NodeView) -> String {
         (false, true) => node.pool.clone(),
         (true, false) => format!("/{}", node.zone),
         (false, false) => format!("{}/{}", node.pool, node.zone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phrases::Language;
+
+    use super::*;
+
+    fn told(language: Language, host: &Value) -> String {
+        let node = json!({
+            "name": "hz-7", "uid": "u", "zone": "", "pool": "", "version": "v1.18.20", "pods": 3, "host": host,
+            "summary": {
+                "state": "not-ready", "seconds": 252, "cordoned": false, "cause": "runtime-hung-docker",
+                "decided": true, "confidence": "high", "probe": null, "params": {}, "quote": null,
+                "heartbeat": {"heartbeat": "renewing", "seconds": 4},
+            },
+        });
+        why(
+            &Voice::new(language),
+            &serde_json::from_value(node).unwrap(),
+        )
+    }
+
+    #[test]
+    fn why_with_the_age_of_what_the_host_told() {
+        let error = json!({"code": "host_silent", "params": {"detail": "no answer"}});
+        let looked = json!({"way": "agent", "reach": "answers", "seconds": 12, "millis": 300});
+        let old =
+            json!({"way": "agent", "reach": "timed-out", "seconds": 75, "error": error.clone()});
+        let none = json!({"way": "agent", "reach": "timed-out", "error": error});
+        let table = [
+            (Value::Null, "", ""),
+            (looked, "; host looked at 12s ago", "；12 秒前查看过主机"),
+            (
+                old,
+                "; host looked at 1m15s ago, and not since: no answer in time: no answer",
+                "",
+            ),
+            (
+                none,
+                "; the host could not be looked at: no answer in time: no answer",
+                "",
+            ),
+        ];
+        for (host, english, chinese) in table {
+            let what = "docker does not answer; kubelet still renews its Lease";
+            assert_eq!(told(Language::En, &host), format!("{what}{english}"));
+            let found = told(Language::ZhCn, &host);
+            assert!(found.ends_with(chinese), "{found}");
+        }
     }
 }

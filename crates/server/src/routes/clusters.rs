@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use api::{Acted, ClusterView, CordonBody, Doctor, DrainBody, NodeView, OperationView, PlanView};
+use api::{
+    Acted, ClusterView, CordonBody, Doctor, DrainBody, Looked, NodeView, OperationView, PlanView,
+};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use diagnosis::Report;
 use engine::{DrainRequest, Member, Scheduling};
 use http::{HeaderMap, StatusCode};
-use model::{ClusterId, Time};
+use model::{ClusterId, Node, Time};
 
 use crate::answer::Answer;
-use crate::app::App;
+use crate::app::{App, Caller};
 use crate::auth::Shows;
 use crate::body::{self, Segment};
 
@@ -65,7 +68,9 @@ pub(super) async fn nodes(
 ) -> Answer<Json<Vec<NodeView>>> {
     let caller = app.in_cluster(&headers, &cluster, Shows::Pods).await?;
     let snapshot = app.engine.snapshot(&caller.member.cluster.id).await?;
-    Ok(Json(NodeView::all(&snapshot, Time::now())))
+    let looked = looked(&app, &caller).await?;
+    let views = NodeView::all_looked(&snapshot, Time::now(), looked);
+    Ok(Json(views))
 }
 
 pub(super) async fn findings(
@@ -75,7 +80,22 @@ pub(super) async fn findings(
 ) -> Answer<Json<Doctor>> {
     let caller = app.in_cluster(&headers, &cluster, Shows::Pods).await?;
     let snapshot = app.engine.snapshot(&caller.member.cluster.id).await?;
-    Ok(Json(Doctor::of(&snapshot, Time::now())))
+    let looked = looked(&app, &caller).await?;
+    Ok(Json(Doctor::looked(&snapshot, Time::now(), looked)))
+}
+
+/// What is known of nodes from looks at their hosts: nothing for callers who may not look at all hosts. Asking the
+/// cluster for each node of a list would be too much; of one node its own findings tell.
+async fn looked<'a>(
+    app: &'a App,
+    caller: &'a Caller,
+) -> Answer<impl Fn(&Node, &Report) -> Option<Looked> + 'a> {
+    let cluster = &caller.member.cluster.id;
+    let shown = app.looks.knows(cluster) && caller.may_host("get", "", "").await?;
+    Ok(move |node: &Node, report: &Report| {
+        let looked = || app.looks.looked(cluster, node, report);
+        shown.then(looked).flatten()
+    })
 }
 
 pub(super) async fn plan(

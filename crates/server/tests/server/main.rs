@@ -6,6 +6,7 @@ mod bodies;
 mod clusters;
 mod conformance;
 mod leading;
+mod looks;
 mod rights;
 mod streams;
 mod world;

@@ -25,7 +25,8 @@ pub(crate) struct World {
     kubeconfig: PathBuf,
 }
 
-/// Tokens of people: `alice` may do nothing, `viewer` may look, `boss` may drain, `half` may cordon and not evict.
+/// Tokens of people: `alice` may do nothing, `viewer` may look, `lister` may list and not see hosts, `boss` may drain,
+/// `half` may cordon and not evict.
 pub(crate) fn token(person: &str) -> String {
     format!("{person}-token")
 }
@@ -36,7 +37,7 @@ pub(crate) async fn world() -> &'static World {
 }
 
 async fn start() -> Result<World> {
-    let people = ["alice", "viewer", "boss", "half"];
+    let people = ["alice", "viewer", "lister", "boss", "half"];
     let plane = ControlPlane::start(Options {
         users: people.map(User::named).into(),
         ..Options::default()
@@ -61,9 +62,12 @@ async fn start() -> Result<World> {
             "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": person}]})
     };
     let cordoners = json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["patch"]}]);
+    let listers = json!([{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list"]}]);
     let rights = [
         builders::namespace("medik8s-leases"),
         role("cordoner", cordoners),
+        role("lister", listers),
+        bind("lister", "lister"),
         bind("viewer", "refloat-viewer"),
         bind("boss", "refloat-operator"),
         bind("boss", "refloat-host-operator"),
@@ -277,6 +281,13 @@ impl Served {
 
     /// An agent of a node, as it should be, that answers until the server ends.
     pub(crate) async fn agent(&self, node: &str) -> Result<()> {
+        let wire = self.wire(node).await?;
+        tokio::spawn(agent::answer(wire));
+        Ok(())
+    }
+
+    /// The connection of a node's agent, for whoever answers on it.
+    pub(crate) async fn wire(&self, node: &str) -> Result<agent::Wire> {
         let cluster = self.cluster().await?;
         let path = format!("/api/v1/clusters/{cluster}/agents/token");
         let (status, token) = self.post(&path, "boss", &json!({"node": node})).await?;
@@ -286,14 +297,15 @@ impl Served {
             bail!("the agent of {node} was not enrolled");
         };
         let wire = agent::Wire::welcome(self.agents, &identity).await?;
-        tokio::spawn(agent::answer(wire));
         let path = format!("/api/v1/clusters/{cluster}/agents");
         wait_until(PATIENCE, "the agent is connected", async || {
             let (_, agents) = self.read(&path, "boss").await?;
-            let connected = agents[0]["connected"].is_string();
+            let mut all = agents.as_array().into_iter().flatten();
+            let connected = all.any(|one| one["node"] == node && one["connected"].is_string());
             Ok(if connected { Ok(()) } else { Err(agents) })
         })
-        .await
+        .await?;
+        Ok(wire)
     }
 
     /// Drains a node with everyday flags; the operation's id.

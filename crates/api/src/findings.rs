@@ -1,6 +1,7 @@
-use diagnosis::{NodeState, Report, Summary};
+use diagnosis::{Metrics, NodeState, Report, Summary};
 use hosts::{Examined, Way};
-use model::{Node, ObjectKey, Snapshot, Text, Time, marks};
+use model::{Node, ObjectKey, Pod, Snapshot, Text, Time, marks};
+use operations::Refusal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,21 @@ pub struct NodeFindings {
     /// The machine, when it was looked at; then the report and the summary are made from both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostView>,
+    /// Metrics of node_exporter, when a pod of it was asked; what was read is in the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsView>,
+}
+
+/// A pod of node_exporter that was asked for its metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricsView {
+    /// The pod.
+    pub pod: ObjectKey,
+    /// What it told is metrics of node_exporter.
+    pub read: bool,
+    /// Why it told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
 }
 
 /// A pod that kubelet has not ended although its grace period is over.
@@ -87,6 +103,35 @@ impl NodeFindings {
             stuck_pods,
             report,
             host: None,
+            metrics: None,
+        }
+    }
+
+    /// The findings of a node with what `pod`, its node_exporter, told between the times `asked` and `now`.
+    pub fn measured(
+        snapshot: &Snapshot,
+        node: &Node,
+        pod: &Pod,
+        answer: Result<String, Refusal>,
+        asked: Time,
+        now: Time,
+    ) -> Self {
+        let answer = answer.map(|text| Metrics::scraped(&text));
+        let report = match &answer {
+            Ok(Some(metrics)) => {
+                let metrics = metrics.clone().asked_between(asked, now);
+                diagnosis::diagnose_with_metrics(snapshot, &node.name, &metrics, now)
+            }
+            _ => diagnosis::diagnose_node(snapshot, &node.name, now),
+        };
+        let metrics = MetricsView {
+            pod: pod.key.clone(),
+            read: matches!(answer, Ok(Some(_))),
+            refusal: answer.err(),
+        };
+        Self {
+            metrics: Some(metrics),
+            ..Self::with(snapshot, node, report, now)
         }
     }
 

@@ -12,7 +12,7 @@ mod operation;
 mod routes;
 
 pub use error::ErrorBody;
-pub use findings::{Doctor, NodeFindings, StuckPod};
+pub use findings::{Doctor, MetricsView, NodeFindings, StuckPod};
 pub use hosts::{
     AgentView, CheckView, HostBody, HostView, Looked, ObjectionView, RevokeBody, Revoked, StepView,
     TokenBody, TokenView,

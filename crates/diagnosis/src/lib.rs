@@ -34,11 +34,13 @@ pub use carry_out::host_actions;
 pub use cause::{Cause, Family};
 pub use engine::{Context, Origin};
 pub use finding::{Confidence, Evidence, Finding, Harm, Param, Report, Source, Verdict};
-pub use metrics::Metrics;
+pub use metrics::{EXPORTER_PORT, Metrics, exporter};
 pub use node::{
     Heartbeat, NodeState, Summary, diagnose_node, diagnose_nodes, one_line, one_line_of, stuck_pods,
 };
-pub use picture::{HostReach, Known, Picture, diagnose, diagnose_cluster, diagnose_host};
+pub use picture::{
+    HostReach, Known, Picture, diagnose, diagnose_cluster, diagnose_host, diagnose_with_metrics,
+};
 pub use score::{Expected, Miss, Score, Tally, score};
 
 /// What a text (a log of kubelet, a runtime or the kernel, node conditions, command output, a scrape of node_exporter) says

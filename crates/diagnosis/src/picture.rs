@@ -10,7 +10,7 @@ use model::{Node, Pod, Snapshot, Text, Time};
 use crate::facts::{Facts, Says, Signal};
 use crate::look::{Heard, Look};
 use crate::node::{Fleet, Heartbeat, View};
-use crate::{Action, Cause, Confidence, Context, Param, Probe, Report, Source};
+use crate::{Action, Cause, Confidence, Context, Metrics, Param, Probe, Report, Source};
 use ::host::labels;
 
 labels! {
@@ -80,7 +80,23 @@ pub fn diagnose_host(facts: &HostFacts, now: Time) -> Report {
 /// what a log tells of before.
 pub fn diagnose(picture: &Picture<'_>, now: Time) -> Report {
     let fleet = picture.api.map(|(snapshot, _)| Fleet::of(snapshot, now));
-    join(picture, &fleet.unwrap_or_default(), now)
+    join(picture, None, &fleet.unwrap_or_default(), now)
+}
+
+/// What the API and a scrape of node_exporter say is wrong with a node, where nobody looked at its host.
+pub fn diagnose_with_metrics(
+    snapshot: &Snapshot,
+    node: &str,
+    metrics: &Metrics,
+    now: Time,
+) -> Report {
+    let picture = Picture {
+        api: Some((snapshot, node)),
+        // Somebody on it answered.
+        reach: Some(HostReach::Answers),
+        ..Picture::default()
+    };
+    join(&picture, Some(metrics), &Fleet::of(snapshot, now), now)
 }
 
 /// The same for every node of a cluster, by name; `known` gives what is known of a node's host.
@@ -102,12 +118,12 @@ pub fn diagnose_cluster<'a>(
             reach,
             boot_before,
         };
-        (node.name.clone(), join(&picture, &fleet, now))
+        (node.name.clone(), join(&picture, None, &fleet, now))
     };
     snapshot.nodes.iter().map(report).collect()
 }
 
-fn join(picture: &Picture<'_>, fleet: &Fleet, now: Time) -> Report {
+fn join(picture: &Picture<'_>, metrics: Option<&Metrics>, fleet: &Fleet, now: Time) -> Report {
     let node = picture.api.and_then(|(snapshot, name)| {
         let node = snapshot.node(name)?;
         Some((snapshot, View::of(snapshot, fleet, node, now)))
@@ -126,6 +142,9 @@ fn join(picture: &Picture<'_>, fleet: &Fleet, now: Time) -> Report {
         .as_ref()
         .map(|look| crate::look::read(look, &mut facts))
         .unwrap_or_default();
+    if let Some(metrics) = metrics {
+        metrics.judge(&mut facts);
+    }
     boots(picture, view, &mut facts);
     reach(picture, view, &mut facts);
     if let Some(view) = view {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use kubernetes::{Cluster, Mirror, Writer};
-use model::{ClusterId, OperationId, Snapshot, Text, Time};
+use model::{ClusterId, ObjectKey, OperationId, Snapshot, Text, Time};
+use operations::Refusal;
 use operations::drain::{NodeRef, Person};
 use store::{AuditRow, Store};
 use tokio::time::Instant;
@@ -165,17 +166,33 @@ impl Engine {
         self.0.options.impersonate.then_some(by)
     }
 
+    /// The cluster with the rights of who asks.
+    fn acting(&self, member: &Member, by: &Person) -> Result<Cluster, EngineError> {
+        let Some(by) = self.impersonated(by) else {
+            return Ok(member.cluster.clone());
+        };
+        let groups: Vec<_> = by.groups.iter().map(ToString::to_string).collect();
+        let acting = member
+            .cluster
+            .acting_as(&by.user, &groups, &BTreeMap::new())?;
+        Ok(acting)
+    }
+
+    /// The metrics a pod tells at a port, asked through the API server with the rights of `by`; or why it tells none.
+    pub async fn pod_metrics(
+        &self,
+        cluster: &ClusterId,
+        by: &Person,
+        pod: &ObjectKey,
+        port: u16,
+    ) -> Result<Result<String, Refusal>, EngineError> {
+        let acting = self.acting(&self.member(cluster)?, by)?;
+        Ok(acting.pod_metrics(pod, port).await)
+    }
+
     pub(crate) fn writer(&self, member: &Member, by: &Person) -> Result<Writer, EngineError> {
         let options = &self.0.options;
-        let cluster = match self.impersonated(by) {
-            Some(by) => {
-                let groups: Vec<_> = by.groups.iter().map(ToString::to_string).collect();
-                member
-                    .cluster
-                    .acting_as(&by.user, &groups, &BTreeMap::new())?
-            }
-            None => member.cluster.clone(),
-        };
+        let cluster = self.acting(member, by)?;
         let writer = Writer::new(&cluster, options.request_timeout);
         Ok(writer.with_claims(&options.claim_namespace, options.claim_for))
     }

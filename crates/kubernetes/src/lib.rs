@@ -6,6 +6,7 @@ mod connect;
 mod elector;
 mod layer;
 mod mirror;
+mod proxy;
 mod refusal;
 mod writer;
 

@@ -115,6 +115,12 @@ impl Local {
                 let looks = names.iter().map(|name| self.examined(name, ssh));
                 let looks = futures::stream::iter(looks).buffered(LOOKS);
                 nodes = looks.try_collect().await?;
+            } else {
+                let asked = nodes
+                    .into_iter()
+                    .map(|findings| connected.measured(&snapshot, findings));
+                let asked = futures::stream::iter(asked).buffered(LOOKS);
+                nodes = asked.collect().await;
             }
             Ok(Doctor::named(nodes, now))
         } else {
@@ -364,6 +370,18 @@ impl Local {
 }
 
 impl Connected {
+    /// The findings of a node with what its node_exporter tells, when it has one.
+    async fn measured(&self, snapshot: &Snapshot, findings: NodeFindings) -> NodeFindings {
+        let node = snapshot.node(&findings.node);
+        let pod = diagnosis::exporter(snapshot, &findings.node);
+        let Some((node, pod)) = node.zip(pod) else {
+            return findings;
+        };
+        let (asked, port) = (Time::now(), diagnosis::EXPORTER_PORT);
+        let answer = self.cluster.pod_metrics(&pod.key, port).await;
+        NodeFindings::measured(snapshot, node, pod, answer, asked, Time::now())
+    }
+
     async fn new(global: &Global, mirror: &MirrorOptions) -> Result<Self, Failure> {
         let cluster = Cluster::connect(&super::connect(global)).await?;
         let mut options = Options::default();

@@ -1,6 +1,6 @@
 //! What is wrong with nodes, for people.
 
-use api::{Doctor, NodeFindings};
+use api::{Doctor, MetricsView, NodeFindings};
 use diagnosis::{NodeState, Verdict};
 use phrases::Voice;
 use serde_json::{Value, json};
@@ -39,6 +39,9 @@ pub(crate) fn lines(voice: &Voice, doctor: &Doctor, wide: bool, grouped: bool) -
         if let Some(host) = &node.host {
             lines.push(format!("  {}", super::host::reached(voice, host)));
         }
+        if let Some(metrics) = &node.metrics {
+            lines.push(format!("  {}", measured(voice, metrics)));
+        }
         lines.extend(findings::lines(&blocks(&manner, node), 2));
         if !same.is_empty() {
             let shown = if wide { same.len() } else { NAMES };
@@ -59,6 +62,18 @@ pub(crate) fn lines(voice: &Voice, doctor: &Doctor, wide: bool, grouped: bool) -
         lines.push(voice.say(key, &json!({ "healthy": doctor.healthy })));
     }
     lines
+}
+
+/// Whether node_exporter was read.
+fn measured(voice: &Voice, metrics: &MetricsView) -> String {
+    let key = if metrics.read {
+        "doctor.metrics"
+    } else {
+        "doctor.no_metrics"
+    };
+    let refusal = metrics.refusal.as_ref();
+    let refusal = refusal.map(|refusal| voice.code("refusal", &json!(refusal)));
+    voice.say(key, &json!({ "pod": metrics.pod, "refusal": refusal }))
 }
 
 /// Whether somebody has to look at a node's own logs to know more: those of a host that was looked at were read.

@@ -168,6 +168,36 @@ fn doctor() -> Doctor {
         .unwrap()
 }
 
+#[test]
+fn whether_node_exporter_was_read_is_told() {
+    let told = |language, metrics: Value| {
+        let mut doctor = doctor();
+        doctor.nodes[0].metrics = Some(serde_json::from_value(metrics).unwrap());
+        super::doctor::lines(&Voice::new(language), &doctor, false, false)[1].clone()
+    };
+    let pod = json!({"namespace": "monitoring", "name": "node-exporter-x"});
+    let read = json!({"pod": pod, "read": true});
+    assert_eq!(
+        told(Language::En, read),
+        "  node_exporter was read too (pod monitoring/node-exporter-x)"
+    );
+    let foreign = json!({"pod": pod, "read": false});
+    assert_eq!(
+        told(Language::En, foreign),
+        "  node_exporter was not read (pod monitoring/node-exporter-x)"
+    );
+    let refusal = serde_json::to_value(operations::Refusal::Forbidden {
+        message: "User \"u\" cannot get resource \"pods/proxy\"".into(),
+    });
+    let refused = json!({"pod": pod, "read": false, "refusal": refusal.unwrap()});
+    let told = told(Language::ZhCn, refused);
+    assert!(
+        told.starts_with("  未能读取 node_exporter（Pod monitoring/node-exporter-x）："),
+        "{told}"
+    );
+    assert!(told.contains("pods/proxy"), "{told}");
+}
+
 fn told(language: Language) -> String {
     super::doctor::lines(&Voice::new(language), &doctor(), false, true).join("\n")
 }

@@ -7,7 +7,7 @@ mod read;
 mod text;
 
 use ::host::HostFacts;
-use model::Time;
+use model::{Pod, Snapshot, Time};
 
 use crate::facts::{Facts, Says, Signal};
 use crate::line::cut;
@@ -36,6 +36,24 @@ struct Ground {
 struct Line {
     number: usize,
     text: String,
+}
+
+/// Where node_exporter listens unless told otherwise.
+pub const EXPORTER_PORT: u16 = 9100;
+
+/// Names of node_exporter: of the project and of its chart.
+const EXPORTERS: &[&str] = &["node-exporter", "prometheus-node-exporter"];
+
+/// The pod of node_exporter on a node, by its label or else by its name. It need not be ready: on a node whose kubelet is
+/// silent none is, and it may still answer.
+pub fn exporter<'a>(snapshot: &'a Snapshot, node: &str) -> Option<&'a Pod> {
+    let is_one = |pod: &&Pod| match pod.labels.get("app.kubernetes.io/name") {
+        Some(name) => EXPORTERS.contains(&name),
+        None => EXPORTERS.iter().any(|name| pod.key.name.starts_with(name)),
+    };
+    let pods = snapshot.pods_on(node).map(|pod| &**pod);
+    pods.filter(|pod| pod.running_containers > 0 && !pod.is_finished())
+        .find(is_one)
 }
 
 /// So much of a line is quoted.
@@ -79,14 +97,14 @@ impl Metrics {
             facts.add(signal.clone());
         }
         for signal in crate::look::signals(&self.facts) {
-            for line in self.lines(&signal) {
+            for line in self.lines_of(&signal) {
                 facts.add(line.quoted(signal.clone()));
             }
         }
     }
 
     /// The lines a signal rests on.
-    fn lines(&self, signal: &Signal) -> &[Line] {
+    fn lines_of(&self, signal: &Signal) -> &[Line] {
         let path = signal.params.get(&Param::Path);
         let is_ground = |ground: &&Ground| {
             let of = ground.of.as_str();

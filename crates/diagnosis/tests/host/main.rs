@@ -7,6 +7,7 @@ mod faults;
 mod hosts;
 mod more;
 mod property;
+mod scrape;
 
 use diagnosis::{Confidence, Picture, Report, diagnose, diagnose_host};
 use faults::{Era, Said};

@@ -51,6 +51,24 @@ async fn target(app: &App, headers: &HeaderMap, cluster: &str, node: &str) -> An
     })
 }
 
+impl Target {
+    /// The findings without a look at the host, with what node_exporter tells where the node has one. The caller's own
+    /// rights decide whether it may be asked.
+    async fn unseen(&self, app: &App) -> Answer<Option<NodeFindings>> {
+        let (snapshot, node) = (&self.snapshot, &self.node);
+        let Some(pod) = diagnosis::exporter(snapshot, &node.name) else {
+            return Ok(NodeFindings::of(snapshot, &node.name, Time::now()));
+        };
+        let (id, by) = (&self.caller.member.cluster.id, &self.caller.person);
+        let (asked, port) = (Time::now(), diagnosis::EXPORTER_PORT);
+        let answer = app.engine.pod_metrics(id, by, &pod.key, port).await?;
+        let now = Time::now();
+        Ok(Some(NodeFindings::measured(
+            snapshot, node, pod, answer, asked, now,
+        )))
+    }
+}
+
 /// A node's findings, with what its host tells when there is a way to it and the caller may look.
 pub(super) async fn findings(
     State(app): State<Arc<App>>,
@@ -58,7 +76,6 @@ pub(super) async fn findings(
     headers: HeaderMap,
 ) -> Answer<Json<NodeFindings>> {
     let target = target(&app, &headers, &cluster, &node).await?;
-    let now = Time::now();
     let id = &target.caller.member.cluster.id;
     let way = app.hosts.way(id, &target.node);
     let unknown = || EngineError::UnknownNodes {
@@ -67,11 +84,12 @@ pub(super) async fn findings(
     let way = match way {
         Some(way) if target.caller.may_host("get", "", &node).await? => way,
         _ => {
-            let findings = NodeFindings::of(&target.snapshot, &node, now);
+            let findings = target.unseen(&app).await?;
             return Ok(Json(findings.ok_or_else(unknown)?));
         }
     };
     let examined = hosts::examine(&way, &target.snapshot, &target.node).await;
+    let now = Time::now();
     let (snapshot, node) = (&target.snapshot, &target.node);
     let findings = NodeFindings::examined(snapshot, node, &way, examined, now);
     Ok(Json(findings))

@@ -139,7 +139,7 @@ pub enum Action {
     },
     /// `systemctl daemon-reexec`: PID 1 starts anew with a fresh bus connection; services go on.
     ReexecSystemd,
-    /// SIGKILL to one runc or one shim that is older than a minute.
+    /// SIGKILL to one runc or one shim that is older than a minute or stopped.
     Kill {
         /// The process.
         process: ProcessId,

@@ -92,6 +92,9 @@ impl Objections {
 /// From here on, in percent, a disk counts as full: docker and kubelet need some room to write what they are about to do.
 const FULL: u64 = 99;
 
+/// From here on, in percent, a disk has too little room left to be content with a step that has freed none.
+const TIGHT: u64 = 85;
+
 /// From here on, in percent, inotify counts as exhausted: kubelet takes several instances at its start.
 const INOTIFY_FULL: u64 = 97;
 
@@ -374,18 +377,21 @@ pub fn check_after(action: &Action, before: &HostFacts, after: &HostFacts) -> Ve
             vec![check(CheckCode::MountGone, listed.then_some(!there))]
         }
         Action::VacuumJournals { .. } | Action::TruncateLog { .. } => {
-            let used = |facts: &HostFacts| {
+            let spaces = |facts: &HostFacts| {
                 let spaces = facts.mounts.iter().filter_map(|mount| match mount.state {
-                    MountState::Answers { space, .. } => Some((mount.path.clone(), space.used)),
+                    MountState::Answers { space, .. } => Some((mount.path.clone(), space)),
                     MountState::Hangs | MountState::Fails => None,
                 });
                 spaces.collect::<BTreeMap<_, _>>()
             };
-            let (then, now) = (used(before), used(after));
-            let less = now
-                .iter()
-                .any(|(path, used)| then.get(path).is_some_and(|before| before > used));
-            let known = !then.is_empty() && !now.is_empty();
+            let (then, now) = (spaces(before), spaces(after));
+            let less = now.iter().any(|(path, space)| {
+                then.get(path)
+                    .is_some_and(|before| before.used > space.used)
+            });
+            // Of a disk with room nobody can tell, and nobody needs to know, whether there is more of it.
+            let tight = now.values().any(|space| space.percent() >= TIGHT);
+            let known = !then.is_empty() && !now.is_empty() && (less || tight);
             vec![check(CheckCode::SpaceFreed, known.then_some(less))]
         }
         Action::StartTimeSync => {

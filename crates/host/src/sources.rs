@@ -151,6 +151,9 @@ pub const PROGRAM_DIRECTORIES: &[&str] = &[
 /// Docker's socket.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
+/// What Docker's daemon is told at its start.
+pub const DOCKER_CONFIG: &str = "/etc/docker/daemon.json";
+
 /// containerd's socket.
 pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 

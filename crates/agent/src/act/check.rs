@@ -11,7 +11,7 @@ pub(super) fn no(code: &str, found: impl Into<String>) -> Refusal {
     }
 }
 
-/// The process is the one that was seen, is runc or a shim, and is older than a minute.
+/// The process is the one that was seen, is runc or a shim, and does no work: it is older than a minute, or stopped.
 pub(super) fn kill(process: ProcessId, text: Option<&str>, uptime: f64) -> Result<(), Refusal> {
     let found = text.and_then(stat).ok_or_else(|| no("process-gone", ""))?;
     if found.pid != process.pid || found.start != process.start {
@@ -21,7 +21,8 @@ pub(super) fn kill(process: ProcessId, text: Option<&str>, uptime: f64) -> Resul
         return Err(no("process-name", found.comm));
     }
     let age = uptime - (process.start / sources::TICKS) as f64;
-    if age < sources::OLD_RUNC as f64 {
+    let is_stopped = matches!(found.state, 'T' | 't');
+    if age < sources::OLD_RUNC as f64 && !is_stopped {
         return Err(no("process-young", format!("{age:.0}")));
     }
     Ok(())
@@ -122,6 +123,8 @@ mod tests {
             "process-name",
         );
         refused(check(Some(line(42, "runc", 1000)), 69.0), "process-young");
+        let stopped = line(42, "runc", 1000).replace(" S ", " T ");
+        assert_eq!(check(Some(stopped), 69.0), Ok(()));
         let init = ProcessId { pid: 1, start: 0 };
         refused(kill(init, Some(&line(1, "runc", 0)), 100.0), "process-name");
     }

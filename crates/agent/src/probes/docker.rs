@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use host::sources;
 use serde_json::Value;
 
+use super::read;
 use crate::command::find;
 
 /// For a ping; a daemon that needs longer hangs for kubelet too.
@@ -74,9 +75,13 @@ fn json(limit: Duration, path: &str) -> Result<Value, &'static str> {
     }
 }
 
+fn is_installed(programs: &[&str]) -> bool {
+    programs.iter().any(|program| find(program).is_some())
+}
+
 /// Whether the runtime is here at all, and what its socket is. `false`: there is nothing more to ask.
 pub(super) fn is_there(programs: &[&str], socket: &str, out: &mut dyn Write) -> io::Result<bool> {
-    let installed = programs.iter().any(|program| find(program).is_some());
+    let installed = is_installed(programs);
     if installed {
         writeln!(out, "installed")?;
     }
@@ -87,7 +92,19 @@ pub(super) fn is_there(programs: &[&str], socket: &str, out: &mut dyn Write) -> 
     Ok(there)
 }
 
+/// What the daemon is told at its start: one that is stopped or hangs says nothing of itself, and whether its containers
+/// outlive it is then what matters most.
+fn live_restore(config: &str) -> Option<bool> {
+    serde_json::from_str::<Value>(config).ok()?["live-restore"].as_bool()
+}
+
 pub(super) fn probe(out: &mut dyn Write) -> io::Result<()> {
+    let config = read(sources::DOCKER_CONFIG).and_then(|config| live_restore(&config));
+    if let Some(live) = config
+        && is_installed(sources::DOCKER_PROGRAMS)
+    {
+        writeln!(out, "live-restore {live}")?;
+    }
     if !is_there(sources::DOCKER_PROGRAMS, sources::DOCKER_SOCKET, out)? {
         return Ok(());
     }
@@ -175,6 +192,18 @@ mod tests {
             b"FTP 200\r\n\r\n",
         ] {
             assert_eq!(parse(bad), None);
+        }
+    }
+
+    #[test]
+    fn configurations() {
+        assert_eq!(
+            live_restore(r#"{"a": 1, "live-restore": true}"#),
+            Some(true)
+        );
+        assert_eq!(live_restore(r#"{"live-restore": false}"#), Some(false));
+        for unknown in ["", "{", "[]", "{}", r#"{"live-restore": "yes"}"#] {
+            assert_eq!(live_restore(unknown), None, "{unknown}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //! socket ok|refused|absent
 //! ping MILLIS|hangs|fails
 //! version TEXT
-//! live-restore true|false
+//! live-restore true|false                 (from its configuration, and again as it says itself)
 //! list ok|hangs|fails
 //! container ID STATE ok|hangs|fails       (asked about this one, the runtime …)
 //! ```
@@ -74,6 +74,19 @@ mod tests {
         assert_eq!(facts.containers.len(), 2);
         assert_eq!(facts.containers[0].state.as_deref(), Some("running"));
         assert!(!facts.containers[1].answers);
+    }
+
+    #[test]
+    fn what_docker_says_of_itself_counts_more_than_its_configuration() {
+        let live = |text: &str| parse(RuntimeName::Docker, text).unwrap().live_restore;
+        assert_eq!(
+            live("installed\nlive-restore true\nsocket ok\nping hangs\n"),
+            Some(true)
+        );
+        assert_eq!(
+            live("installed\nlive-restore true\nsocket ok\nping 1\nlive-restore false\n"),
+            Some(false)
+        );
     }
 
     #[test]

@@ -70,10 +70,11 @@ l=; read -r l 2>/dev/null <"/proc/$A/stat"
 [ -n "$l" ] || no process-gone
 c=${l#*\(}; c=${c%)*}
 set -- ${l##*) }
+t=$1
 [ "${20}" = "$B" ] || no process-other "${20}"
 case $c in runc|docker-runc|runc:\[*|containerd-shim*|docker-containe) ;; *) no process-name "$c" ;; esac
 a=$((${UP%.*} - B / 100))
-[ $a -ge 60 ] || no process-young "$a" ;;
+[ $a -ge 60 ] || [ "$t" = T ] || [ "$t" = t ] || no process-young "$a" ;;
 thaw)
 case $A in /sys/fs/cgroup/*/kubepods*) ;; /sys/fs/cgroup/kubepods*) ;; *) say refused argument cgroup ;; esac
 plain "$A" || say refused argument cgroup

@@ -275,7 +275,12 @@ echo "$o"
 ) &
 wait ;;
 docker)
-have dockerd dockerd-current && echo installed
+if have dockerd dockerd-current; then
+echo installed
+# What it is told at its start; its own word for it comes later, when it has one.
+w=$(tr -d ' \t\r\n' 2>/dev/null </etc/docker/daemon.json)
+case $w in *'"live-restore":true'*) echo 'live-restore true' ;; *'"live-restore":false'*) echo 'live-restore false' ;; esac
+fi
 [ -S /var/run/docker.sock ] || { have dockerd dockerd-current && echo 'socket absent'; exit 0; }
 have docker || exit 0
 now; s=$N

@@ -1,15 +1,21 @@
 //! `refloat serve`, and the same commands through it.
 
-use anyhow::{Context, Result, ensure};
-use api::{NodeView, StreamLine};
+use std::net::SocketAddr;
 
-use crate::rig::Rig;
+use anyhow::{Context, Result, bail, ensure};
+use api::{NodeView, StreamLine};
+use testkit::{NodeCondition, agent, wait_until};
+
+use crate::rig::{PATIENCE, Ran, Rig};
 
 pub(crate) async fn the_same_through_a_server(rig: &Rig) -> Result<()> {
-    let mut serve = rig.spawn(&["serve", "--listen", "127.0.0.1:0"])?;
+    let any = "127.0.0.1:0";
+    let mut serve = rig.spawn(&["serve", "--listen", any, "--agents", any])?;
     let line = serve.until_err("refloat serves").await?;
     let address = line.rsplit(' ').next().context("an address")?.to_owned();
     let url = format!("http://{address}");
+    let line = serve.until_err("agents dial in at").await?;
+    let agents = line.rsplit(' ').next().context("an address")?.parse()?;
     let run = async |words: &[&str]| {
         let words: Vec<_> = words
             .iter()
@@ -20,14 +26,10 @@ pub(crate) async fn the_same_through_a_server(rig: &Rig) -> Result<()> {
     };
     rig.deploy("served", &[("web", 4), ("single", 1)]).await?;
     let node = rig.node_of("served", "single").await?;
-    testkit::wait_until(
-        crate::rig::PATIENCE,
-        "the server has its picture",
-        async || {
-            let ran = run(&["nodes"]).await?;
-            Ok(if ran.code == 0 { Ok(()) } else { Err(ran) })
-        },
-    )
+    wait_until(PATIENCE, "the server has its picture", async || {
+        let ran = run(&["nodes"]).await?;
+        Ok(if ran.code == 0 { Ok(()) } else { Err(ran) })
+    })
     .await?;
     let there: Vec<NodeView> = serde_json::from_str(&run(&["nodes", "-o", "json"]).await?.out)?;
     ensure!(there.len() == 4);
@@ -44,6 +46,7 @@ pub(crate) async fn the_same_through_a_server(rig: &Rig) -> Result<()> {
         .await?
         .check(1, &[], &["close to it: node-0001"])?;
     crate::doctor::through(rig, &run).await?;
+    looked_at(rig, &run, agents).await?;
     run(&["cordon", "node-0001", "--reason", "x"])
         .await?
         .check(0, &["node/node-0001 cordoned"], &[])?;
@@ -99,4 +102,52 @@ pub(crate) async fn the_same_through_a_server(rig: &Rig) -> Result<()> {
     serve.signal("TERM").await?;
     ensure!(serve.end().await?.code == 0);
     rig.clean("served").await
+}
+
+/// Nobody asked for a look at the host of a node in trouble, and the list names what its agent saw.
+async fn looked_at(
+    rig: &Rig,
+    run: &impl AsyncFn(&[&str]) -> Result<Ran>,
+    agents: SocketAddr,
+) -> Result<()> {
+    const NODE: &str = "node-0002";
+    let token = run(&["agents", "token", NODE]).await?;
+    let Ok(identity) = agent::enrol(agents, token.out.trim(), NODE).await? else {
+        bail!("not enrolled: {token:?}");
+    };
+    let wire = agent::Wire::welcome(agents, &identity).await?;
+    tokio::spawn(agent::tell(wire, agent::DOCKER_HANGS));
+    let say = async |status: &str, reason: &str| {
+        let condition = NodeCondition::new("Ready", status, reason, "PLEG is not healthy");
+        rig.kubelets.set_condition(NODE, condition).await
+    };
+    say("False", "KubeletNotReady").await?;
+    let why = "docker does not answer; kubelet still renews its Lease; host looked at ";
+    wait_until(PATIENCE, "the list names what the host told", async || {
+        let ran = run(&["nodes", NODE]).await?;
+        let told = ran.out.contains(why) && ran.out.contains("s ago");
+        Ok(if told { Ok(()) } else { Err(ran) })
+    })
+    .await?;
+    run(&["nodes", NODE, "--lang", "zh"]).await?.check(
+        0,
+        &["docker 没有响应；kubelet 仍在续租；", "前查看过主机"],
+        &[],
+    )?;
+    run(&["doctor", "--all"]).await?.check(
+        6,
+        &[
+            "docker does not answer",
+            "looked at by its agent in",
+            " ago",
+        ],
+        &[],
+    )?;
+    say("True", "KubeletReady").await?;
+    wait_until(PATIENCE, "the cause is gone", async || {
+        let ran = run(&["nodes", NODE]).await?;
+        let gone = !ran.out.contains("docker does not answer") && !ran.out.contains("NotReady");
+        Ok(if gone { Ok(()) } else { Err(ran) })
+    })
+    .await
 }

@@ -1,38 +1,12 @@
 //! The server looks at the hosts of nodes in trouble by itself, and who lists nodes is told what it saw.
 
 use anyhow::{Context, Result, ensure};
-use host::{Ask, FromAgent, Outcome, Probe, Reading, ToAgent};
+use host::{Ask, FromAgent, ToAgent};
 use serde_json::{Value, json};
-use testkit::agent::{Answer, Wire};
+use testkit::agent::{self, Answer, Wire};
 use testkit::{NodeCondition, wait_until};
 
 use crate::world::{PATIENCE, Served, World, token, world};
-
-/// What the probes of a host print on which docker hangs.
-const DOCKER_HANGS: &[(Probe, &str)] = &[
-    (
-        Probe::Files,
-        "@/proc/sys/kernel/random/boot_id\n 0f0e0d0c-0b0a-0908-0706-050403020100\n",
-    ),
-    (Probe::Docker, "installed\nsocket ok\nping hangs\n"),
-];
-
-/// Answers looks with these texts, as often as it is asked, until the connection ends.
-async fn tell(mut wire: Wire, texts: &[(Probe, &str)]) -> Result<()> {
-    while let Some(ask) = asked(&mut wire).await? {
-        for (probe, text) in texts {
-            let reading = Reading {
-                probe: *probe,
-                outcome: Outcome::Done { code: 0 },
-                millis: 1,
-                text: (*text).to_owned(),
-            };
-            wire.say(&FromAgent::Read { ask, reading }).await?;
-        }
-        wire.say(&FromAgent::Done { ask, error: None }).await?;
-    }
-    Ok(())
-}
 
 /// Answers looks with what is no answer to a look.
 async fn talk_nonsense(mut wire: Wire) -> Result<()> {
@@ -87,7 +61,8 @@ async fn a_list_names_the_cause_that_the_host_told() -> Result<()> {
     let nodes = format!("/api/v1/clusters/{cluster}/nodes");
     let findings = format!("/api/v1/clusters/{cluster}/findings");
     let listed = async |person| seen(&served, &nodes, "name", "looked", person).await;
-    tokio::spawn(tell(served.wire("looked").await?, DOCKER_HANGS));
+    let wire = served.wire("looked").await?;
+    tokio::spawn(agent::tell(wire, agent::DOCKER_HANGS));
 
     // A node that is fine is left in peace.
     let fine = listed("viewer").await?;

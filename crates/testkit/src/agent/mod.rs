@@ -154,9 +154,23 @@ pub fn hello() -> Result<FromAgent> {
     })
 }
 
+/// What [`BOOT`] looks like in the files of a host.
+const BOOT_FILE: &str = "@/proc/sys/kernel/random/boot_id\n 0f0e0d0c-0b0a-0908-0706-050403020100\n";
+
+/// What the probes of a host print on which docker hangs.
+pub const DOCKER_HANGS: &[(Probe, &str)] = &[
+    (Probe::Files, BOOT_FILE),
+    (Probe::Docker, "installed\nsocket ok\nping hangs\n"),
+];
+
 /// Answers what is asked as a healthy host would, until the connection ends: the boot, one line of log, one file of
 /// evidence, and success for every order.
-pub async fn answer(mut wire: Wire) -> Result<()> {
+pub async fn answer(wire: Wire) -> Result<()> {
+    tell(wire, &[(Probe::Files, BOOT_FILE)]).await
+}
+
+/// The same with these texts of probes for every look.
+pub async fn tell(mut wire: Wire, texts: &[(Probe, &str)]) -> Result<()> {
     loop {
         let (ask, what) = match wire.answer().await? {
             Answer::Ended => return Ok(()),
@@ -169,13 +183,15 @@ pub async fn answer(mut wire: Wire) -> Result<()> {
         };
         match what {
             Ask::Look { .. } => {
-                let reading = Reading {
-                    probe: Probe::Files,
-                    outcome: Outcome::Done { code: 0 },
-                    millis: 1,
-                    text: format!("@/proc/sys/kernel/random/boot_id\n {BOOT}\n"),
-                };
-                wire.say(&FromAgent::Read { ask, reading }).await?;
+                for (probe, text) in texts {
+                    let reading = Reading {
+                        probe: *probe,
+                        outcome: Outcome::Done { code: 0 },
+                        millis: 1,
+                        text: (*text).to_owned(),
+                    };
+                    wire.say(&FromAgent::Read { ask, reading }).await?;
+                }
             }
             Ask::Log { unit, .. } => wire.file(ask, &format!("{unit}.log"), b"a line\n").await?,
             Ask::Evidence { .. } => wire.file(ask, "kubelet.log", b"a line\n").await?,

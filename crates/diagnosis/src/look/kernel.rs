@@ -160,7 +160,7 @@ fn refused(look: &Look<'_>, out: &mut Out) {
         "fork: refused ({first} and {} more probes)",
         look.facts.not_started.len() - 1
     );
-    // With numbers left it is the limit of a cgroup, perhaps the agent's own, and not seen when not told above.
+    // With numbers left it is the limit of a cgroup, perhaps the agent's own.
     let sure = match (roomy, look.facts.not_started.len() >= LATE_PROBES) {
         (false, _) => Confidence::High,
         (true, true) => Confidence::Medium,

@@ -112,10 +112,10 @@ impl<'a> Reader<'a> {
     }
 
     /// How full a table is.
-    fn table(&mut self, cause: &'static [Cause], of: &str, used: &str, limit: &str) -> Option<Use> {
+    fn table(&mut self, causes: &'static [Cause], used: &str, limit: &str) -> Option<Use> {
         let (used, limit) = (self.one(used)?, self.one(limit)?);
         let figures = Use::new(whole(used.value)?, whole(limit.value)?);
-        self.ground(cause, of, &[Some(used), Some(limit)]);
+        self.ground(causes, "", &[Some(used), Some(limit)]);
         Some(figures)
     }
 
@@ -159,8 +159,7 @@ impl<'a> Reader<'a> {
     fn cpus(&mut self) {
         let times = self.series("node_cpu_seconds_total");
         let cpus: BTreeSet<_> = times.iter().map(|time| time.label("cpu")).collect();
-        self.metrics.facts.cpus = u32::try_from(cpus.len()).ok().filter(|cpus| *cpus > 0);
-        let times = self.series("node_cpu_seconds_total");
+        let cpus = u32::try_from(cpus.len()).ok().filter(|cpus| *cpus > 0);
         let of = |mode: &'static str| {
             times
                 .iter()
@@ -174,6 +173,7 @@ impl<'a> Reader<'a> {
         let is_whole = of("idle").next().is_some() && all > 0.0 && all.is_finite();
         // The CPU that lost most is quoted.
         let most = of("steal").max_by(|a, b| a.value.total_cmp(&b.value));
+        self.metrics.facts.cpus = cpus;
         if is_whole {
             self.metrics.facts.steal = Some(stolen / all * 100.0).filter(|steal| steal.is_finite());
             self.ground(&[CpuStarved], "steal", &[most]);
@@ -217,13 +217,11 @@ impl<'a> Reader<'a> {
     fn tables(&mut self) {
         let conntrack = self.table(
             &[ConntrackFull],
-            "",
             "node_nf_conntrack_entries",
             "node_nf_conntrack_entries_limit",
         );
         let files = self.table(
             &[FdExhausted],
-            "",
             "node_filefd_allocated",
             "node_filefd_maximum",
         );

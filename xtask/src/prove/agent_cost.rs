@@ -393,6 +393,11 @@ fn rows(measures: &Measures) -> Vec<Row> {
         oldest,
     } = measures;
     let [major, minor, patch] = binary.kernel;
+    let cpu = if real.cpu.is_zero() {
+        "less than 10 ms".to_owned()
+    } else {
+        output::duration(real.cpu)
+    };
     let mut rows = vec![
         judged(
             "agent: program",
@@ -421,9 +426,8 @@ fn rows(measures: &Measures) -> Vec<Row> {
         judged(
             "agent: idle, CPU",
             format!(
-                "{:.3} % of a core ({} ms in {})",
+                "{:.3} % of a core ({cpu} in {})",
                 share(real) * 100.0,
-                real.cpu.as_millis(),
                 output::duration(real.idle)
             ),
             "0.2 %".to_owned(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::run;
+use crate::{output, run};
 
 /// Of program headers: the loader that the kernel starts instead, and notes.
 const INTERPRETER: u32 = 3;
@@ -33,8 +33,11 @@ pub(super) fn build() -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&folder)
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    run::capture(&mut cargo).context("build the static agent")?;
     let path = folder.join(target).join("release/refloat-agent");
+    if !path.exists() {
+        output::line("building the static agent: some minutes, once");
+    }
+    run::capture(&mut cargo).context("build the static agent")?;
     ensure!(path.exists(), "no {}", path.display());
     Ok(path)
 }

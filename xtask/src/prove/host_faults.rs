@@ -9,7 +9,7 @@ use diagnosis::{Action, Cause, Finding, Report};
 use model::Time;
 use testkit::hosts::{Era, Fault, Host, Reality};
 
-use super::host_rig::{HostRig, Seen};
+use super::host_rig::{HostRig, all, cut, told};
 use super::{Args, Proof, Size, Verdict};
 use crate::output;
 
@@ -26,8 +26,6 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// A fault may take so long to show at all: PLEG takes kubelet three minutes, and more when the runtime is slow.
 const SHOWS: Duration = Duration::from_secs(60);
 const SHOWS_PLEG: Duration = Duration::from_secs(420);
-/// A healed host is Ready and silent within this.
-const HEALS: Duration = Duration::from_secs(120);
 
 /// Of each kind of trouble one, for every day.
 const SMALL: &[Fault] = &[
@@ -141,20 +139,10 @@ async fn soak(rig: &HostRig, host: &Host, seconds: u64) -> Result<Row> {
     })
 }
 
-fn told(finding: &Finding) -> String {
-    let quote = finding.evidence.first();
-    let quote = quote.map_or("", |evidence| &evidence.quote);
-    let sure = if finding.is_decided() { "" } else { "?" };
-    format!("{}{sure} ({})", finding.cause, cut(quote, 100))
-}
-
-fn cut(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
-}
-
 /// One fault, from a healthy host to a healthy host.
 async fn one(rig: &HostRig, host: &Host, fault: Fault) -> Result<Row> {
-    let known = healthy(rig, host)
+    let known = rig
+        .healthy(host)
         .await
         .with_context(|| format!("before {} on {}", fault.name(), host.name()))?;
     let boot = host.boot_id().await?;
@@ -218,15 +206,6 @@ fn undecidable(fault: Fault) -> bool {
     )
 }
 
-fn all(seen: &Seen) -> String {
-    let findings: Vec<_> = seen.report.findings.iter().map(told).collect();
-    let look = match &seen.look {
-        Ok(_) => String::new(),
-        Err(error) => format!("; {error}"),
-    };
-    format!("{}{look}", findings.join("; "))
-}
-
 /// Remedies that a present finding says would do harm, proposed by a finding that stands for itself.
 fn harm(report: &Report) -> Vec<String> {
     let certain = |finding: &&Finding| finding.is_decided() && finding.explained_by.is_none();
@@ -244,27 +223,6 @@ fn harm(report: &Report) -> Vec<String> {
             )
         })
         .collect()
-}
-
-/// Waits until the host is Ready, its agent is there, and nothing is found to be wrong now. Logs still tell of the fault
-/// before: causes that are only suspected for that come back.
-async fn healthy(rig: &HostRig, host: &Host) -> Result<Vec<Cause>> {
-    rig.run.wait_ready(host, HEALS).await?;
-    rig.wait_agent(host).await?;
-    let boot = host.boot_id().await?;
-    let since = Time::now();
-    let what = format!("{} is silent", host.name());
-    testkit::wait_until(HEALS, &what, async || {
-        let seen = rig.see(host, boot.trim(), since).await?;
-        let fine = seen.look.is_ok() && !seen.report.findings.iter().any(Finding::is_decided);
-        let causes = seen.report.findings.iter().map(|finding| finding.cause);
-        Ok(if fine {
-            Ok(causes.collect())
-        } else {
-            Err(all(&seen))
-        })
-    })
-    .await
 }
 
 fn print(row: Option<&Row>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use diagnosis::{Picture, Report};
+use diagnosis::{Cause, Finding, Picture, Report};
 use host::{HostFacts, Probe};
 use hosts::{Agents, Authority, HostError, Listener, Look, Ssh, SshOptions, Way, reach_of};
 use kubernetes::{Cluster, Connect, Mirror};
@@ -22,6 +22,9 @@ use crate::run;
 
 /// Where the agent lies in a host.
 const AGENT: &str = "/usr/local/bin/refloat-agent";
+
+/// A healed host is Ready and silent within this.
+const HEALS: Duration = Duration::from_secs(120);
 
 /// The control plane, its hosts, and the ways to them.
 pub(super) struct HostRig {
@@ -192,6 +195,49 @@ impl HostRig {
         let report = diagnosis::diagnose(&picture, Time::now());
         Ok(Seen { look, report })
     }
+
+    /// Waits until the host is Ready, its agent is there, and nothing is found to be wrong now. Logs still tell of the fault
+    /// before: causes that are only suspected for that come back.
+    pub(super) async fn healthy(&self, host: &Host) -> Result<Vec<Cause>> {
+        self.run.wait_ready(host, HEALS).await?;
+        self.wait_agent(host).await?;
+        let boot = host.boot_id().await?;
+        let since = Time::now();
+        let what = format!("{} is silent", host.name());
+        wait_until(HEALS, &what, async || {
+            let seen = self.see(host, boot.trim(), since).await?;
+            let fine = seen.look.is_ok() && !seen.report.findings.iter().any(Finding::is_decided);
+            let causes = seen.report.findings.iter().map(|finding| finding.cause);
+            Ok(if fine {
+                Ok(causes.collect())
+            } else {
+                Err(all(&seen))
+            })
+        })
+        .await
+    }
+}
+
+/// A finding in a line.
+pub(super) fn told(finding: &Finding) -> String {
+    let quote = finding.evidence.first();
+    let quote = quote.map_or("", |evidence| &evidence.quote);
+    let sure = if finding.is_decided() { "" } else { "?" };
+    format!("{}{sure} ({})", finding.cause, cut(quote, 100))
+}
+
+pub(super) fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+/// All that was seen, in a line.
+pub(super) fn all(seen: &Seen) -> String {
+    let findings: Vec<_> = seen.report.findings.iter().map(told).collect();
+    let look = match &seen.look {
+        Ok(_) => String::new(),
+        Err(error) => format!("; {error}"),
+    };
+    format!("{}{look}", findings.join("; "))
 }
 
 /// Leaves out what the kernel wrote before a moment. Lines begin with their time, whole seconds.

@@ -19,6 +19,7 @@ mod evidence;
 mod handover;
 mod host_faults;
 mod host_rig;
+mod host_steps;
 mod kubelets;
 pub(crate) mod mirror_memory;
 mod races;
@@ -48,6 +49,7 @@ const PROOFS: &[Proof] = &[
     evidence::PROOF,
     handover::PROOF,
     host_faults::PROOF,
+    host_steps::PROOF,
     conformance::PROOF,
     kubelets::PROOF,
     mirror_memory::PROOF,

@@ -164,8 +164,6 @@ async fn hosts_suffer_and_recover_without_a_control_plane() -> Result<()> {
     host.heal(Fault::DiskFull).await?;
     host.shell("echo more >/var/log/more").await?;
 
-    // What is not written yet would be lost with the power.
-    host.output(&["sync"]).await?;
     host.inject(Fault::FsReadonly).await?;
     host.heal(Fault::FsReadonly).await?;
     let note = host.shell("stat -c %a /etc/testkit/note; cat /etc/testkit/note");

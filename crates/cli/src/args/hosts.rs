@@ -82,7 +82,11 @@ pub(crate) enum StepCommand {
         container: ContainerId,
     },
     StartTimeSync,
-    Reboot,
+    Reboot {
+        /// Do without the evidence that is saved before.
+        #[arg(long)]
+        no_evidence: bool,
+    },
 }
 
 /// What can be restarted.

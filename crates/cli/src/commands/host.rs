@@ -1,17 +1,24 @@
 //! `refloat host`: a look at a host, or one step on it.
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use api::{HostBody, HostView, StepView};
 use host::{Action, HostFacts, ProcessId, Unit};
+use model::Time;
 use serde_json::json;
 
 use crate::args::{Global, HostArgs, RestartUnit, StepCommand};
 use crate::backend::{Backend, Need};
+use crate::commands::logs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::render;
 use crate::talk::Talk;
+
+/// How far the journals of evidence go back that is saved before a reboot.
+const EVIDENCE_OF: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(talk: &Talk, global: &Global, args: &HostArgs) -> Result<Exit, Failure> {
     let backend = Backend::connect(global, Need::Nodes).await?;
@@ -20,6 +27,9 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &HostArgs) -> Result
     };
     let consent =
         args.yes || action.needs_consent() && talk.can_ask() && agrees(talk, args, &action)?;
+    if consent && let StepCommand::Reboot { no_evidence: false } = args.step {
+        save_evidence(talk, &backend, args).await;
+    }
     let body = HostBody {
         action,
         reason: args.reason.clone(),
@@ -79,8 +89,19 @@ async fn action(backend: &Backend, args: &HostArgs) -> Result<Option<Action>, Fa
         StepCommand::VacuumJournals { keep } => Some(Action::VacuumJournals { keep_mib: keep }),
         StepCommand::TruncateLog { container } => Some(Action::TruncateLog { container }),
         StepCommand::StartTimeSync => Some(Action::StartTimeSync),
-        StepCommand::Reboot => Some(Action::Reboot),
+        StepCommand::Reboot { .. } => Some(Action::Reboot),
     })
+}
+
+/// What a reboot takes along is saved before it. A host that cannot give it may need the reboot all the more.
+async fn save_evidence(talk: &Talk, backend: &Backend, args: &HostArgs) {
+    let now = Time::now().as_second();
+    let path = PathBuf::from(format!("{}-evidence-{now}.tar.gz", args.node));
+    let saved = logs::save_evidence(talk, backend, &args.node, &path, EVIDENCE_OF, &args.ssh);
+    if let Err(failure) = saved.await {
+        let params = json!({ "node": args.node, "why": failure.sentence(&talk.voice) });
+        talk.warn(&talk.say("host.no_evidence", params));
+    }
 }
 
 /// What the host told.

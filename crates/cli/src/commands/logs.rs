@@ -4,12 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::future::join_all;
 use host::Unit;
 use serde_json::json;
 
-use crate::args::{EvidenceArgs, Global, LogsArgs};
+use crate::args::{EvidenceArgs, Global, LogsArgs, SshArgs};
 use crate::backend::{Backend, Need};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -119,12 +120,25 @@ pub(crate) async fn evidence(
     let backend = Backend::connect(global, Need::Nodes).await?;
     let name = || PathBuf::from(format!("{}-evidence.tar.gz", args.node));
     let path = args.to.clone().unwrap_or_else(name);
-    let packed = backend.evidence(&args.node, args.since, &args.ssh).await?;
-    let mut file = create(&path)?;
+    save_evidence(talk, &backend, &args.node, &path, args.since, &args.ssh).await?;
+    Ok(Exit::Done)
+}
+
+/// One bundle, into a file.
+pub(crate) async fn save_evidence(
+    talk: &Talk,
+    backend: &Backend,
+    node: &str,
+    path: &Path,
+    since: Duration,
+    ssh: &SshArgs,
+) -> Result<(), Failure> {
+    let packed = backend.evidence(node, since, ssh).await?;
+    let mut file = create(path)?;
     file.write_all(&packed)
         .and_then(|()| file.sync_all())
-        .map_err(|error| denied(&path, &error))?;
+        .map_err(|error| denied(path, &error))?;
     let params = json!({ "path": path.display().to_string(), "bytes": packed.len() });
     talk.note(&talk.say("host.evidence_written", params));
-    Ok(Exit::Done)
+    Ok(())
 }

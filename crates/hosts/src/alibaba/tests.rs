@@ -1,6 +1,7 @@
 //! The cloud, as far as Cloud Assistant needs it: checks signatures, runs each command with a token once, for real on
 //! this machine, and loses its first answer to every new command.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
@@ -65,8 +66,9 @@ async fn api(
 fn run(cloud: &Shared, query: &BTreeMap<String, String>) -> (StatusCode, Json<Value>) {
     let token = query["ClientToken"].clone();
     let mut cloud = cloud.lock().unwrap();
+    let cloud = &mut *cloud;
     cloud.asked += 1;
-    if !cloud.ran.contains_key(&token) {
+    if let Entry::Vacant(new) = cloud.ran.entry(token.clone()) {
         let content = BASE64_STANDARD.decode(&query["CommandContent"]).unwrap();
         assert!(
             query["CommandContent"].len() <= 24 << 10,
@@ -77,7 +79,7 @@ fn run(cloud: &Shared, query: &BTreeMap<String, String>) -> (StatusCode, Json<Va
             .args(["-c", &content])
             .output();
         let output = BASE64_STANDARD.encode(done.unwrap().stdout);
-        cloud.ran.insert(token, output);
+        new.insert(output);
         cloud.runs += 1;
         // It has run, and nobody is told.
         return (StatusCode::BAD_GATEWAY, Json(json!({})));

@@ -15,15 +15,6 @@ use host::{Action, BootId, Order, Refusal};
 const FOLDER: &str = "REFLOAT_TEST_ONCE_FOLDER";
 const DIE: &str = "REFLOAT_TEST_ONCE_DIE";
 
-const STEPS: [Step; 6] = [
-    Step::Admitted,
-    Step::Checked,
-    Step::Began,
-    Step::Marked,
-    Step::Performed,
-    Step::Ended,
-];
-
 /// Counts what it does in a file, and dies where it is told to.
 struct Counting {
     folder: PathBuf,
@@ -53,7 +44,7 @@ impl Hands for Counting {
     }
 
     fn between(&self, step: Step) {
-        if self.die.is_some_and(|at| STEPS[at] == step) {
+        if self.die.is_some_and(|at| Step::ALL[at] == step) {
             std::process::abort();
         }
     }
@@ -106,7 +97,7 @@ fn done(folder: &Path) -> usize {
 
 #[test]
 fn wherever_it_dies() {
-    for (die, step) in STEPS.into_iter().enumerate() {
+    for (die, step) in Step::ALL.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let status = Command::new(std::env::current_exe().unwrap())
             .args(["child", "--exact"])

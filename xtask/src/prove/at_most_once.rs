@@ -9,12 +9,13 @@ mod wire;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agent::act::Step;
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use host::{Action, CgroupPath, ContainerId, MountPath, ProcessId, Unit};
 
+use self::ends::NOT_CONNECTED;
 pub(crate) use self::ends::{ChildArgs, child};
-use self::ends::{NOT_CONNECTED, STEPS};
 pub(super) use self::ends::{carried_out, start_agent};
 use self::lane::{Fault, Lane, Moment, Outcome, Victim};
 use self::wire::{Passes, Toward};
@@ -38,7 +39,7 @@ const ORDER_MICROS: u64 = 40_000;
 /// Frames of orders and answers are about as long.
 const FRAME: u64 = 600;
 /// So often does the judge see an agent that forgets.
-const MUTANTS: usize = 2 * STEPS.len();
+const MUTANTS: usize = 2 * Step::ALL.len();
 
 async fn run(args: Args) -> Result<Verdict> {
     output::line(&format!("machine: {}; seed {}", machine(), args.seed));
@@ -104,7 +105,7 @@ fn actions() -> Result<Vec<Action>> {
 
 /// Every moment at which somebody can go, with what is random in it drawn anew.
 fn kinds(random: &mut Random) -> Vec<Fault> {
-    let mut kinds: Vec<Fault> = (0..STEPS.len())
+    let mut kinds: Vec<Fault> = (0..Step::ALL.len())
         .map(|step| Fault {
             victim: Victim::Agent,
             moment: Moment::Step(step),
@@ -160,7 +161,7 @@ fn mutants() -> Vec<Case> {
         action: Action::ReexecSystemd,
         faults: vec![Fault {
             victim: Victim::Agent,
-            moment: Moment::Step(number % STEPS.len()),
+            moment: Moment::Step(number % Step::ALL.len()),
         }],
     };
     (0..MUTANTS).map(case).collect()
@@ -292,7 +293,7 @@ fn label(fault: Fault) -> String {
         Victim::Connection => "connection",
     };
     let when = match fault.moment {
-        Moment::Step(step) => format!("{step} {:?}", STEPS[step]).to_lowercase(),
+        Moment::Step(step) => format!("{step} {:?}", Step::ALL[step]).to_lowercase(),
         Moment::After(_) => "any time".to_owned(),
         Moment::Wire(toward, passes) => {
             let what = match toward {

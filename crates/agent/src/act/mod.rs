@@ -73,6 +73,18 @@ pub enum Step {
     Ended,
 }
 
+impl Step {
+    /// In this order.
+    pub const ALL: [Self; 6] = [
+        Self::Admitted,
+        Self::Checked,
+        Self::Began,
+        Self::Marked,
+        Self::Performed,
+        Self::Ended,
+    ];
+}
+
 /// What becomes of an order.
 pub enum Answer {
     /// It was carried out, now or before.

@@ -74,16 +74,6 @@ pub(super) enum Told {
     Give { action: Action, boot: BootId },
 }
 
-/// The steps after which an agent can die.
-pub(super) const STEPS: [Step; 6] = [
-    Step::Admitted,
-    Step::Checked,
-    Step::Began,
-    Step::Marked,
-    Step::Performed,
-    Step::Ended,
-];
-
 pub(crate) async fn child(child: ChildArgs) -> Result<bool> {
     match child.end {
         End::Server => server(&child.folder).await?,
@@ -240,7 +230,7 @@ impl Hands for Counting {
     }
 
     fn between(&self, step: Step) {
-        if self.die.is_some_and(|at| STEPS[at] == step) {
+        if self.die.is_some_and(|at| Step::ALL[at] == step) {
             let me = rustix::process::getpid();
             let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
         }

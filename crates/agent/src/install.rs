@@ -32,6 +32,8 @@ RestartSec=5
 # Must live when others are killed for memory, and must not starve when they are many.
 OOMScoreAdjust=-900
 Nice=-5
+CPUShares=262144
+CPUWeight=10000
 TasksMax=256
 LimitNOFILE=4096
 LimitCORE=0

@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 
 use self::binary::Binary;
 use self::server::{Looked, Server};
+use super::host_rig::{gateway, install_agent};
+use super::usage::{memory, usage};
 use super::{Args, Proof, Size, Verdict};
 use crate::{output, run};
 
@@ -46,8 +48,6 @@ const EACH: u64 = 100 << 10;
 const AT_ONCE: usize = 64;
 /// The real agent's node.
 const REAL: &str = "real";
-/// Where the agent lies in a host.
-const INSTALLED: &str = "/usr/local/bin/refloat-agent";
 
 /// All that is measured.
 #[derive(Debug, Clone)]
@@ -165,41 +165,6 @@ fn alone(program: &Path) -> Result<String> {
     start.arg(root.path()).args(["/agent", "version"]);
     let said = run::capture(&mut start).context("start the agent in an empty root")?;
     Ok(said.trim().to_owned())
-}
-
-/// What a process takes.
-#[derive(Debug, Clone, Copy)]
-struct Usage {
-    resident: u64,
-    peak: u64,
-    /// With the children that have ended.
-    cpu: Duration,
-}
-
-fn usage(pid: u32) -> Result<Usage> {
-    /// The kernel counts in these towards programs, whatever its own clock.
-    const TICKS: u64 = 100;
-    let read = |file: &str| {
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::read_to_string(&path).with_context(|| format!("{path}: has it ended?"))
-    };
-    let (status, stat) = (read("status")?, read("stat")?);
-    // The second field is the name, in parentheses; utime, stime, cutime and cstime are 14 to 17.
-    let (_, rest) = stat.rsplit_once(')').context("/proc/PID/stat")?;
-    let times = rest.split_whitespace().skip(11).take(4);
-    let ticks: u64 = times.map(|time| time.parse().unwrap_or(0u64)).sum();
-    Ok(Usage {
-        resident: memory(&status, "VmRSS:")?,
-        peak: memory(&status, "VmHWM:")?,
-        cpu: Duration::from_millis(ticks * 1_000 / TICKS),
-    })
-}
-
-/// A line of `/proc/PID/status`, in bytes.
-fn memory(status: &str, name: &str) -> Result<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = value.and_then(|value| value.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    Ok(kib.with_context(|| format!("no {name} in the process' status"))? * 1024)
 }
 
 /// Enrols the real agent, lets it idle, and looks. It goes on running.
@@ -326,16 +291,10 @@ async fn oldest(program: &Path) -> Result<Oldest> {
     let host = hosts
         .add_bare(HostOptions::new("oldest", Era::Docker))
         .await?;
-    // The network's first address is this machine's.
-    let [a, b, c, _] = host.address().octets();
-    let mut server = Server::start(Ipv4Addr::new(a, b, c, 1)).await?;
+    let mut server = Server::start(gateway(&host)).await?;
     let node = host.name().to_owned();
-    let (address, token) = (server.address.to_string(), server.token(&node).await?);
-    host.copy_in(program, INSTALLED).await?;
-    let install = [
-        INSTALLED, "install", "--server", &address, "--token", &token,
-    ];
-    host.output(&install).await?;
+    let token = server.token(&node).await?;
+    install_agent(&host, program, server.address, &token).await?;
     server.wait_connected(1).await?;
     let looked = server.look(&[node]).await?;
     let pid = host.main_pid("refloat-agent.service").await?;

@@ -1,6 +1,7 @@
 //! What proofs about hosts have in common: real hosts joined to a control plane, each with its agent and by ssh, a
 //! mirror of the cluster, and pods to lose.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,28 +106,16 @@ impl HostRig {
         let Some(first) = self.hosts.first() else {
             return Ok(());
         };
-        // The network's first address is this machine's.
-        let [a, b, c, _] = first.address().octets();
         let authority = Authority::open(self._folder.path())?;
         let agents = Agents::new(authority, record()?);
-        let listener = Listener::bind(agents.clone(), ([a, b, c, 1], 0).into()).await?;
-        let address = listener.address().to_string();
+        let listener = Listener::bind(agents.clone(), (gateway(first), 0).into()).await?;
+        let address = listener.address();
         tokio::spawn(listener.serve(self.stop.clone()));
         for host in &self.hosts {
             let (node, by): (Text, Text) = (host.name().into(), "prover".into());
             let lives = Duration::from_secs(600);
             let token = agents.new_token(&self.cluster, &node, &by, lives).await?;
-            host.copy_in(binary, AGENT).await?;
-            host.output(&["chmod", "755", AGENT]).await?;
-            let install = [
-                AGENT,
-                "install",
-                "--server",
-                &address,
-                "--token",
-                &token.text,
-            ];
-            host.output(&install).await?;
+            install_agent(host, binary, address, &token.text).await?;
         }
         self.agents = Some(agents);
         for host in &self.hosts {
@@ -216,6 +205,26 @@ impl HostRig {
         })
         .await
     }
+}
+
+/// This machine as the host's network has it: the first address.
+pub(super) fn gateway(host: &Host) -> Ipv4Addr {
+    let [a, b, c, _] = host.address().octets();
+    Ipv4Addr::new(a, b, c, 1)
+}
+
+/// Enrols the host's agent with this server, as a service of the host.
+pub(super) async fn install_agent(
+    host: &Host,
+    program: &Path,
+    server: SocketAddr,
+    token: &str,
+) -> Result<()> {
+    host.copy_in(program, AGENT).await?;
+    host.output(&["chmod", "755", AGENT]).await?;
+    let server = server.to_string();
+    let install = [AGENT, "install", "--server", &server, "--token", token];
+    host.output(&install).await.map(drop)
 }
 
 /// A finding in a line.

@@ -18,6 +18,7 @@ use testkit::{ControlPlane, Options, apply, builders};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 
+use super::usage::usage;
 use super::{Args, Proof, Size, Verdict};
 use crate::output;
 
@@ -54,7 +55,7 @@ pub(crate) async fn child(args: Child) -> Result<bool> {
             let told = Told {
                 json_bytes: measured.json_bytes as u64,
                 grown: (measured.rss_bytes_per_pod * args.pods) as u64,
-                peak: memory("VmHWM")?,
+                peak: usage(std::process::id())?.peak,
                 millis: millis(start),
                 pods: measured.snapshot.pods().len(),
             };
@@ -73,12 +74,12 @@ async fn live(kubeconfig: &Path, pods: usize) -> Result<()> {
         ..Connect::default()
     };
     let cluster = Cluster::connect(&connect).await?;
-    let before = memory("VmRSS")?;
+    let before = usage(std::process::id())?.resident;
     let tell = |pods: usize, start: Instant| {
         let told = Told {
             json_bytes: 0,
-            grown: memory("VmRSS")?.saturating_sub(before),
-            peak: memory("VmHWM")?,
+            grown: usage(std::process::id())?.resident.saturating_sub(before),
+            peak: usage(std::process::id())?.peak,
             millis: millis(start),
             pods,
         };
@@ -105,16 +106,6 @@ async fn live(kubeconfig: &Path, pods: usize) -> Result<()> {
 
 fn millis(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A line of this process' memory, in bytes.
-fn memory(line: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let value = status
-        .lines()
-        .find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
-    let kib = value.and_then(|value| value.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    Ok(kib.with_context(|| format!("no {line}"))? * 1024)
 }
 
 /// What the process measured, a line each.

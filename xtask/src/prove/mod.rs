@@ -27,6 +27,7 @@ mod random;
 mod rig;
 mod rights;
 mod ssh_parity;
+mod usage;
 
 use std::time::Instant;
 

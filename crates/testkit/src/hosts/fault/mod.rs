@@ -164,7 +164,7 @@ impl Fault {
                 "a system call filter gives kubelet EMFILE: the instances are counted for root on the whole machine",
             ),
             Self::ClockOff => Reality::Shown(
-                "only the commands `date` and `chronyc` show it: there is one clock for the whole machine",
+                "only programs that start afterwards and use the C library see it: there is one clock for the whole machine",
             ),
             _ => Reality::Real,
         }

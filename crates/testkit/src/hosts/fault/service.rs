@@ -8,11 +8,45 @@ use rustix::process::{Signal, kill_process};
 use super::super::host::Host;
 use super::super::node::{KUBELET_CERTIFICATE, KUBELET_DEFAULTS};
 use super::super::options::Era;
+use super::super::run::{program, run};
 
 const NO_SWAP: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
 const SWAP: &str = "/swapfile                               file\t\t2097148\t\t0\t\t-2\n";
 const SYSCALL_FILTER: &str = "/etc/systemd/system/kubelet.service.d/testkit-inotify.conf";
 const KUBELET_KEY: &str = "/etc/kubernetes/pki/kubelet.key";
+
+/// What the dynamic loader loads before all else.
+const PRELOAD: &str = "/etc/ld.so.preload";
+const CLOCK: &str = "/usr/local/lib/testkit-clock.so";
+/// Five minutes ahead.
+const CLOCK_SOURCE: &str = r"
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t id, struct timespec *now) {
+    int result = syscall(SYS_clock_gettime, id, now);
+    if (result == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) now->tv_sec += 300;
+    return result;
+}
+
+int gettimeofday(struct timeval *now, void *zone) {
+    struct timespec precise;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *to) {
+    struct timespec precise;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    if (to) *to = precise.tv_sec;
+    return precise.tv_sec;
+}
+";
 
 /// Prints the long ids of pods' containers, the youngest first, one a line.
 const DOCKER_CONTAINERS: &str =
@@ -201,20 +235,33 @@ done"#
         self.systemctl(&["restart", "kubelet"]).await.map(drop)
     }
 
+    /// A library before every program that starts from now on adds to what the kernel's clock says; the agent starts
+    /// anew.
     pub(super) async fn show_other_time(&self) -> Result<String> {
-        let date = b"#!/bin/sh\nexec /bin/date --date=@$(($(/bin/date +%s) + 300)) \"$@\"\n";
-        let chronyc = b"#!/bin/sh\n\
-            echo 'Reference ID    : 00000000 ()'\n\
-            echo 'Stratum         : 0'\n\
-            echo 'System time     : 300.000000000 seconds fast of NTP time'\n\
-            echo 'Leap status     : Not synchronised'\n";
-        self.write("/usr/local/bin/date", 0o755, date).await?;
-        self.write("/usr/local/bin/chronyc", 0o755, chronyc).await?;
+        let folder = tempfile::tempdir()?;
+        let (source, library) = (
+            folder.path().join("clock.c"),
+            folder.path().join("clock.so"),
+        );
+        fs::write(&source, CLOCK_SOURCE)?;
+        run(program("cc", ["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(&source))?;
+        self.copy_in(&library, CLOCK).await?;
+        self.write(PRELOAD, 0o644, format!("{CLOCK}\n").as_bytes())
+            .await?;
+        self.restart_agent().await;
         Ok(String::new())
     }
 
     pub(super) async fn hide_other_time(&self) -> Result<()> {
-        let args = ["rm", "-f", "/usr/local/bin/date", "/usr/local/bin/chronyc"];
-        self.output(&args).await.map(drop)
+        self.output(&["rm", "-f", PRELOAD, CLOCK]).await?;
+        self.restart_agent().await;
+        Ok(())
+    }
+
+    /// Where there is one.
+    async fn restart_agent(&self) {
+        self.try_shell("systemctl try-restart refloat-agent").await;
     }
 }

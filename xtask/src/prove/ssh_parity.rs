@@ -50,7 +50,7 @@ async fn run(args: Args) -> Result<Verdict> {
             if let Some(fault) = fault {
                 host.inject(fault).await?;
             }
-            let found = compare(&rig, host).await;
+            let found = compare(&rig, host, fault).await;
             if let Some(fault) = fault {
                 host.heal(fault).await?;
             }
@@ -96,7 +96,7 @@ enum Compared {
 }
 
 /// Differences that three pairs of looks have in common: between two looks of one pair a host goes on.
-async fn compare(rig: &HostRig, host: &Host) -> Result<Compared> {
+async fn compare(rig: &HostRig, host: &Host, fault: Option<Fault>) -> Result<Compared> {
     let agent = rig.wait_agent(host).await?;
     let ssh = rig.ssh(host)?;
     let mut common: Option<BTreeSet<String>> = None;
@@ -106,6 +106,10 @@ async fn compare(rig: &HostRig, host: &Host) -> Result<Compared> {
         let other = match other {
             Ok(other) => other,
             Err(HostError::Unreachable { detail, .. }) => return Ok(Compared::Shut(detail)),
+            // A login takes more CPU than there is; nothing else may keep ssh silent.
+            Err(error @ HostError::Silent { .. }) if fault == Some(Fault::CpuStarved) => {
+                return Ok(Compared::Shut(error.to_string()));
+            }
             Err(error) => return Err(error.into()),
         };
         let found = differences(&one.facts, &other.facts);
@@ -130,6 +134,21 @@ impl Differences {
         if agent != ssh {
             let text = format!("{what}: agent {agent:?}, ssh {ssh:?}");
             self.0.push(text.chars().take(300).collect());
+        }
+    }
+
+    /// Each says how wrong it may be; hosts tell their time in whole seconds.
+    fn clock(&mut self, agent: &HostFacts, ssh: &HostFacts) {
+        let ahead = |facts: &HostFacts| facts.clock.ahead.zip(facts.clock.uncertainty);
+        let near = match (ahead(agent), ahead(ssh)) {
+            (Some((one, by)), Some((other, also))) => (one - other).abs() <= by + also + 1.0,
+            (None, None) => true,
+            _ => false,
+        };
+        if !near {
+            let (agent, ssh) = (ahead(agent), ahead(ssh));
+            self.0
+                .push(format!("clock ahead: agent {agent:?}, ssh {ssh:?}"));
         }
     }
 
@@ -190,12 +209,7 @@ fn differences(agent: &HostFacts, ssh: &HostFacts) -> Vec<String> {
         (clock.synchronised, clock.service, clock.service_active)
     };
     out.equal("clock", &clock(agent), &clock(ssh));
-    let ahead = |facts: &HostFacts| facts.clock.ahead.map(|ahead| (ahead / 5.0).round() as i64);
-    out.equal(
-        "clock ahead, in fives of seconds",
-        &ahead(agent),
-        &ahead(ssh),
-    );
+    out.clock(agent, ssh);
     out.equal("default route", &agent.default_route, &ssh.default_route);
     let interfaces = |facts: &HostFacts| -> BTreeSet<_> {
         let interfaces = facts.interfaces.iter();

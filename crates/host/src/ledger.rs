@@ -201,7 +201,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Unit};
+    use crate::Unit;
 
     fn boot(last: char) -> BootId {
         BootId::new(format!("0f0e0d0c-0b0a-0908-0706-05040302010{last}")).unwrap()
@@ -236,6 +236,29 @@ mod tests {
     #[track_caller]
     fn check(entries: Vec<Entry>, order: &Order, expected: Verdict) {
         assert_eq!(Ledger::replay(boot('0'), entries).admit(order), expected);
+    }
+
+    #[test]
+    fn a_reboot_is_not_done_while_the_same_boot_runs() {
+        let order = Order {
+            action: Action::Reboot,
+            consent: true,
+            ..order("a", 1)
+        };
+        let began = Entry::Began {
+            order: order.clone(),
+        };
+        check(vec![began.clone(), ended(1)], &order, Verdict::Interrupted);
+        let failed = Entry::Ended {
+            generation: 1,
+            ok: false,
+            output: "no".to_owned(),
+        };
+        let repeated = Verdict::Repeated {
+            ok: false,
+            output: "no".to_owned(),
+        };
+        check(vec![began, failed], &order, repeated);
     }
 
     #[test]

@@ -191,11 +191,13 @@ impl HostRig {
         self.run.wait_ready(host, HEALS).await?;
         self.wait_agent(host).await?;
         let boot = host.boot_id().await?;
-        let since = Time::now();
+        // A host that has just begun stamps all the kernel's log, other faults' too, with this second.
+        let since = Time::now() + Duration::from_secs(1);
         let what = format!("{} is silent", host.name());
         wait_until(HEALS, &what, async || {
             let seen = self.see(host, boot.trim(), since).await?;
-            let fine = seen.look.is_ok() && !seen.report.findings.iter().any(Finding::is_decided);
+            let silent = !seen.report.findings.iter().any(Finding::is_decided);
+            let fine = seen.look.is_ok() && silent && Time::now() >= since;
             let causes = seen.report.findings.iter().map(|finding| finding.cause);
             Ok(if fine {
                 Ok(causes.collect())

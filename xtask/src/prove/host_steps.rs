@@ -335,11 +335,18 @@ async fn make(host: &Host, trouble: Trouble) -> Result<()> {
             host.shell(script).await?;
         }
         Trouble::DeadVolume => {
+            // Kubelet removes the folders of pods it does not know, every two seconds: before the mount it may win.
             let script = format!(
-                "set -e; mkdir -p {VOLUME} /srv/volume
-systemd-run --quiet --collect --unit={SERVER} bindfs -f -o fsname=files.example:/volume /srv/volume {VOLUME}
-for i in $(seq 100); do mountpoint -q {VOLUME} && break; sleep 0.1; done
-systemctl kill --signal=STOP {SERVER}"
+                "begin() {{
+  mkdir -p {VOLUME} /srv/volume
+  systemd-run --quiet --collect --unit={SERVER} bindfs -f -o fsname=files.example:/volume /srv/volume {VOLUME}
+}}
+for i in $(seq 100); do
+  mountpoint -q {VOLUME} && break
+  systemctl is-active --quiet {SERVER} || begin
+  sleep 0.1
+done
+mountpoint -q {VOLUME} && systemctl kill --signal=STOP {SERVER}"
             );
             host.shell(&script).await?;
         }

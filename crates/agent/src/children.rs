@@ -1,6 +1,8 @@
 //! Children with a deadline whose output is read as it comes, all in one thread. A child that cannot be killed (state D)
 //! is left behind and counted; nobody ever waits for one.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -24,6 +26,7 @@ pub(crate) enum End {
 
 /// A child at work.
 pub(crate) struct Job {
+    name: String,
     child: Child,
     stdout: Option<ChildStdout>,
     began: Instant,
@@ -32,38 +35,103 @@ pub(crate) struct Job {
     silent: Option<Instant>,
 }
 
-/// Children that were killed and have not ended yet.
-static LEFT: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+/// A child that was killed and has not ended yet.
+struct Left {
+    name: String,
+    child: Child,
+}
+
+static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
 
 /// So many children may be left before no more are started: each holds a process on a host that may lack them.
 const MOST_LEFT: usize = 64;
 
-fn left() -> std::sync::MutexGuard<'static, Vec<Child>> {
+/// So many of one name, not counting those of which it is known where they wait: what hung in the kernel three times
+/// hangs a fourth time.
+const MOST_LEFT_ALIKE: usize = 3;
+
+/// Threads that ask something that may hang for ever are named this and what they ask. A name has 15 bytes at most.
+const ASKS: &str = "ask-";
+
+/// How a child knows what others wait for, in words.
+const OPEN: &str = "REFLOAT_OPEN_QUESTIONS";
+
+/// The name of a thread that asks something: `major:minor` of a file system, for one.
+pub(crate) fn asking(what: &str) -> String {
+    format!("{ASKS}{what}")
+}
+
+/// In a child: what children before it still wait for. Who asks it again waits too, and is left, too.
+pub(crate) fn open_questions() -> BTreeSet<String> {
+    let words = std::env::var(OPEN).unwrap_or_default();
+    words.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// What threads of a process wait for. Those that do not hang have gone with it.
+fn questions(pid: u32) -> BTreeSet<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm"));
+    let names = tasks.flatten().filter_map(|task| name(task).ok());
+    names
+        .filter_map(|name| name.trim_end().strip_prefix(ASKS).map(str::to_owned))
+        .collect()
+}
+
+/// Why no child was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotStarted {
+    /// No process is to be had.
+    Refused,
+    /// Those of before hang still.
+    Hanging,
+}
+
+fn left() -> std::sync::MutexGuard<'static, Vec<Left>> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many children that were killed are still there. Takes leave of those that ended meanwhile.
-pub(crate) fn count_left() -> usize {
+/// Takes leave of those that ended meanwhile.
+fn still_left() -> std::sync::MutexGuard<'static, Vec<Left>> {
     let mut left = left();
-    left.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-    left.len()
+    left.retain_mut(|left| matches!(left.child.try_wait(), Ok(None)));
+    left
 }
 
-/// Starts this very program again with these words. `None` when no process is to be had.
-pub(crate) fn start(words: &[&str], limit: Option<Duration>) -> Option<Job> {
-    if count_left() >= MOST_LEFT {
-        return None;
+/// How many children that were killed are still there.
+pub(crate) fn count_left() -> usize {
+    still_left().len()
+}
+
+/// Starts this very program again with these words; the first two are its name.
+pub(crate) fn start(words: &[&str], limit: Option<Duration>) -> Result<Job, NotStarted> {
+    let name = words[..words.len().min(2)].join(" ");
+    let mut open = BTreeSet::new();
+    {
+        let left = still_left();
+        let mut alike = 0;
+        for left in left.iter() {
+            let questions = questions(left.child.id());
+            alike += usize::from(left.name == name && questions.is_empty());
+            open.extend(questions);
+        }
+        if left.len() >= MOST_LEFT || alike >= MOST_LEFT_ALIKE {
+            return Err(NotStarted::Hanging);
+        }
     }
     let began = Instant::now();
     let spawned = Command::new("/proc/self/exe")
         .args(words)
+        .env(OPEN, open.into_iter().collect::<Vec<_>>().join(" "))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn();
-    let mut child = spawned.ok()?;
-    Some(Job {
+    let mut child = spawned.map_err(|_| NotStarted::Refused)?;
+    Ok(Job {
+        name,
         stdout: child.stdout.take(),
         child,
         began,
@@ -180,6 +248,36 @@ fn wait(jobs: &[Option<Job>], now: Instant) -> (Vec<usize>, Vec<bool>) {
 fn give_up(mut job: Job) {
     command::end(&mut job.child);
     if matches!(job.child.try_wait(), Ok(None)) {
-        left().push(job.child);
+        left().push(Left {
+            name: job.name,
+            child: job.child,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn what_a_thread_waits_for_is_seen_from_outside() {
+        let (keep, waits) = mpsc::channel::<()>();
+        let name = asking("253:1048575");
+        let thread = std::thread::Builder::new().name(name);
+        let thread = thread.spawn(move || waits.recv().is_err()).unwrap();
+        let mine = || questions(std::process::id()).contains("253:1048575");
+        let until = Instant::now() + Duration::from_secs(60);
+        while !mine() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert!(mine());
+        drop(keep);
+        assert!(thread.join().unwrap());
+        while mine() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert!(!mine());
     }
 }

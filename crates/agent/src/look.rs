@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use host::{Outcome, Probe, Reading};
 
-use crate::children::{self, End, Event};
+use crate::children::{self, End, Event, NotStarted};
 use crate::probes;
 
 /// Reads probes; each reading is handed over as soon as it is there. Stops early when `stop` says so or `each` returns
@@ -17,10 +17,12 @@ pub fn look(probes: &[Probe], stop: &dyn Fn() -> bool, each: &mut dyn FnMut(Read
     for probe in &probes {
         let limit = Duration::from_millis(probe.deadline());
         let job = children::start(&["probe", probe.label()], Some(limit));
-        if job.is_none() && !each(without_child(*probe)) {
+        if let Err(why) = job
+            && !each(without_child(*probe, why))
+        {
             return;
         }
-        jobs.push(job);
+        jobs.push(job.ok());
     }
     let mut texts: Vec<Vec<u8>> = vec![Vec::new(); jobs.len()];
     children::attend(jobs, stop, &mut |at, event| match event {
@@ -75,18 +77,19 @@ fn reading(probe: Probe, outcome: Outcome, took: Duration, text: &[u8]) -> Readi
     }
 }
 
-/// No process is to be had: what cannot hang is read here and now.
-fn without_child(probe: Probe) -> Reading {
+/// What cannot hang is read here and now.
+fn without_child(probe: Probe, why: NotStarted) -> Reading {
     let mut text = Vec::new();
     let read = match probe {
         Probe::Files => probes::files(&mut text).is_ok(),
         Probe::Processes => probes::process_counts(&mut text).is_ok(),
         _ => false,
     };
-    let outcome = match probe {
-        Probe::Files if read => Outcome::Done { code: 0 },
+    let outcome = match (probe, why) {
+        (Probe::Files, _) if read => Outcome::Done { code: 0 },
         // Only the counts were read.
-        _ => Outcome::NotStarted,
+        (_, NotStarted::Refused) => Outcome::NotStarted,
+        (_, NotStarted::Hanging) => Outcome::TimedOut,
     };
     reading(probe, outcome, Duration::ZERO, &text)
 }
@@ -113,12 +116,20 @@ mod tests {
 
     #[test]
     fn without_a_process_the_kernel_still_answers() {
-        let files = without_child(Probe::Files);
+        let files = without_child(Probe::Files, NotStarted::Refused);
         assert!(files.is_ok() && files.text.contains("@/proc/uptime"));
-        let processes = without_child(Probe::Processes);
+        let processes = without_child(Probe::Processes, NotStarted::Refused);
         assert_eq!(processes.outcome, Outcome::NotStarted);
         assert!(processes.text.starts_with("tasks "));
-        let bus = without_child(Probe::Bus);
+        let bus = without_child(Probe::Bus, NotStarted::Refused);
         assert_eq!((bus.outcome, bus.text.as_str()), (Outcome::NotStarted, ""));
+    }
+
+    #[test]
+    fn a_probe_that_hangs_since_before_is_not_one_for_which_there_is_no_process() {
+        let mounts = without_child(Probe::Mounts, NotStarted::Hanging);
+        assert_eq!(mounts.outcome, Outcome::TimedOut);
+        let files = without_child(Probe::Files, NotStarted::Hanging);
+        assert!(files.is_ok() && files.text.contains("@/proc/uptime"));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use host::Unit;
 
-use crate::children::{self, End, Event};
+use crate::children::{self, End, Event, NotStarted};
 
 pub(crate) use source::print as print_source;
 
@@ -34,10 +34,14 @@ pub fn evidence(since_seconds: u64, stop: &dyn Fn() -> bool, files: &mut dyn Fil
     let mut jobs = Vec::new();
     for name in source::NAMES {
         let job = children::start(&["source", name, &since], Some(LIMIT));
-        if job.is_none() {
-            missing.push(format!("{name}: no process to be had"));
+        if let Err(why) = &job {
+            let why = match why {
+                NotStarted::Refused => "no process to be had",
+                NotStarted::Hanging => "those that read it before hang still",
+            };
+            missing.push(format!("{name}: {why}"));
         }
-        jobs.push(job);
+        jobs.push(job.ok());
     }
     let mut total = 0;
     children::attend(jobs, stop, &mut |at, event| match event {
@@ -78,7 +82,7 @@ pub fn log(
     }
     // A long journal takes its time; whoever does not want it any more says stop.
     let limit = (!follow).then_some(Duration::from_secs(60));
-    let job = children::start(&words, limit);
+    let job = children::start(&words, limit).ok();
     let mut whole = job.is_some();
     children::attend(vec![job], stop, &mut |_, event| match event {
         Event::Bytes(bytes) => files.piece(&name, bytes),

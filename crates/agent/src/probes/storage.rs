@@ -1,7 +1,7 @@
 //! Mounts, write trials, disks. Each mount and each directory is asked by a thread of its own: a thread in
 //! state D keeps this child from ending, and its parent does not wait for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc;
@@ -12,24 +12,31 @@ use rustix::fs::{Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
 use super::{names, read};
+use crate::children;
 
 /// How long a mount or a directory may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks all of them side by side; what answered in time, by place.
+/// Asks all of them side by side; what answered in time, by place. What a child before this one still waits for is not
+/// asked again: it is silent.
 fn ask<T: Send + 'static>(
-    count: usize,
+    names: &[String],
+    open: &BTreeSet<String>,
     question: impl Fn(usize) -> Box<dyn FnOnce() -> T + Send>,
 ) -> BTreeMap<usize, T> {
     let until = Instant::now() + PATIENCE;
     let (sender, answers) = mpsc::channel();
-    for at in 0..count {
+    for (at, name) in names.iter().enumerate() {
+        if open.contains(name) {
+            continue;
+        }
         let (sender, question) = (sender.clone(), question(at));
         let answer = move || {
             let _ = sender.send((at, question()));
         };
         // No thread to be had: it counts as silent, as it is.
         let _ = std::thread::Builder::new()
+            .name(children::asking(name))
             .stack_size(64 << 10)
             .spawn(answer);
     }
@@ -53,7 +60,11 @@ pub(super) fn mounts(out: &mut dyn Write) -> io::Result<()> {
             devices.push(mount);
         }
     }
-    let answers = ask(devices.len(), |at| {
+    let asked: Vec<_> = devices
+        .iter()
+        .map(|mount| mount.device.to_owned())
+        .collect();
+    let answers = ask(&asked, &children::open_questions(), |at| {
         let path = unescape(devices[at].path);
         Box::new(move || rustix::fs::statvfs(Path::new(&path)))
     });
@@ -89,7 +100,9 @@ fn numbers_of(space: &StatVfs) -> [u64; 4] {
 
 pub(super) fn write_trials(out: &mut dyn Write) -> io::Result<()> {
     let directories = sources::WRITE_DIRECTORIES;
-    let answers = ask(directories.len(), |at| {
+    // The names of threads are too short for their paths.
+    let asked: Vec<_> = (0..directories.len()).map(|at| format!("w{at}")).collect();
+    let answers = ask(&asked, &children::open_questions(), |at| {
         Box::new(move || trial(directories[at]))
     });
     for (at, directory) in directories.iter().enumerate() {
@@ -165,7 +178,9 @@ mod tests {
     fn who_does_not_answer_is_not_waited_for() {
         let (keep, silent) = mpsc::channel::<()>();
         let silent = std::sync::Arc::new(std::sync::Mutex::new(silent));
-        let found = ask(2, |at| {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let open = BTreeSet::from(["c".to_owned()]);
+        let found = ask(&names, &open, |at| {
             let silent = silent.clone();
             Box::new(move || {
                 if at == 1 {
@@ -174,6 +189,7 @@ mod tests {
                 at * 10
             })
         });
+        // The third would have answered: it is not asked.
         assert_eq!(found, BTreeMap::from([(0, 0)]));
         drop(keep);
     }

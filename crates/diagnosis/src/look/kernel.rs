@@ -81,8 +81,8 @@ const LOAD: f64 = 2.0;
 /// At this load per CPU even what has a share of its own comes late.
 const HEAVY: f64 = 10.0;
 
-/// Probes that died at their deadlines: one may have its own trouble, three have the same.
-const LATE_PROBES: usize = 3;
+/// Probes that were not started: one may have its own trouble, three have the same.
+const REFUSED_PROBES: usize = 3;
 
 /// More tasks than these in state D make the load.
 const BLOCKED: usize = 10;
@@ -161,7 +161,7 @@ fn refused(look: &Look<'_>, out: &mut Out) {
         look.facts.not_started.len() - 1
     );
     // With numbers left it is the limit of a cgroup, perhaps the agent's own.
-    let sure = match (roomy, look.facts.not_started.len() >= LATE_PROBES) {
+    let sure = match (roomy, look.facts.not_started.len() >= REFUSED_PROBES) {
         (false, _) => Confidence::High,
         (true, true) => Confidence::Medium,
         (true, false) => Confidence::Low,
@@ -188,7 +188,7 @@ fn cpu(look: &Look<'_>, out: &mut Out) {
     // Waiting tasks raise the load too, so load alone says little. A node whose CPUs are all in use is what it was bought
     // for; with many times that in the queue, or when the look itself was late, kubelet is late too.
     let lasting = |times: f64| per_cpu.is_some_and(|load| load[1] >= times && load[0] >= times);
-    let late = facts.timed_out.len() >= LATE_PROBES;
+    let late = look.is_late();
     let sure = match waiting {
         Some(waiting) if waiting >= WAITING && (lasting(HEAVY) || lasting(LOAD) && late) => {
             Some(Confidence::Medium)

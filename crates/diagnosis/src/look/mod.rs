@@ -52,6 +52,12 @@ impl Look<'_> {
         self.facts.timed_out.contains(&probe)
     }
 
+    /// The look itself was late: one probe that died at its deadline may have its own trouble, three have the same. A host
+    /// that is starved of CPU or memory is late everywhere, and a daemon's late answer is not the daemon's.
+    pub(crate) fn is_late(&self) -> bool {
+        self.facts.timed_out.len() >= 3
+    }
+
     /// The host is still coming up: services are not late yet. systemd says when it is done; where it does not, its own
     /// default for the start of a service is 90 s.
     pub(crate) fn is_starting(&self) -> bool {

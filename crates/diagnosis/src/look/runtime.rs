@@ -264,7 +264,8 @@ impl<'a> Daemon<'a> {
             }
             (Some(false), _) if !look.is_starting() => {
                 let quote = quote::no_answer(facts, "ping");
-                State::Hung(self.say(self.hung(), source, quote), false)
+                let one = self.say(self.hung(), source, quote);
+                State::Hung(if look.is_late() { one.medium() } else { one }, false)
             }
             (None, _) if look.timed_out(self.probe()) => {
                 let millis = self.probe().deadline();

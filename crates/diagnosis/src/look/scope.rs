@@ -1,5 +1,5 @@
-//! Whose trouble a line is about: a device may carry the host's own file systems or a workload's volume, and a process
-//! that was killed for its own limit is its owner's.
+//! Whose trouble a line is about: a device may carry the host's own file systems or a workload's volume, a process
+//! that was killed for its own limit is its owner's, and a late answer the host's.
 
 use ::host::{Journal, Probe as HostProbe};
 
@@ -25,13 +25,23 @@ const OF_WORKLOADS: &[Cause] = &[
     Cause::PodMemoryLimitTooSmall,
 ];
 
+/// What a daemon that is only late looks like.
+const LATE: &[Cause] = &[Cause::RuntimeHungDocker, Cause::RuntimeHungContainerd];
+
 /// Lowers what is told of other people's devices (node-problem-detector's ReadonlyFilesystem is raised for any volume) and
-/// of other people's processes.
+/// of other people's processes, and what a host that is late everywhere tells of its daemons.
 pub(crate) fn narrow(look: &Look<'_>, drafts: &mut Drafts) {
     for cause in OF_WORKLOADS {
         if let Some(draft) = drafts.get_mut(cause) {
             draft.confidence = Confidence::Low;
             draft.faint = true;
+        }
+    }
+    for cause in LATE {
+        let draft = drafts.get_mut(cause).filter(|_| look.is_late());
+        if let Some(draft) = draft.filter(|draft| draft.confidence < Confidence::High) {
+            draft.undetermined = true;
+            draft.remedy = Some(Action::ProbeRuntime);
         }
     }
     if look.facts.mounts.is_empty() || look.timed_out(HostProbe::Mounts) {

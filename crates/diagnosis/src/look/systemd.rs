@@ -91,8 +91,7 @@ fn pid1(look: &Look<'_>, out: &mut Out) {
         );
         return;
     }
-    // A host that is starved of CPU or memory is late everywhere.
-    if look.facts.timed_out.len() >= 3 {
+    if look.is_late() {
         one = one.medium();
     }
     out.say(one);

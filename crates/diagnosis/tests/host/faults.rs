@@ -96,7 +96,7 @@ fn freeze(facts: &mut HostFacts, name: &str) {
 }
 
 /// A daemon takes connections and says nothing.
-fn mute(facts: &mut HostFacts, name: RuntimeName) {
+pub(crate) fn mute(facts: &mut HostFacts, name: RuntimeName) {
     let runtime = facts.runtimes.iter_mut().find(|one| one.name == name);
     let runtime = runtime.unwrap();
     runtime.answers = Some(false);

@@ -4,7 +4,7 @@ use diagnosis::{
     Action, Cause, Confidence, Heartbeat, HostReach, Known, NodeState, Param, Picture, Report,
     Source, diagnose, diagnose_cluster, host_actions, one_line_of,
 };
-use host::{BootId, HostFacts, Journal, MountState, RuntimeName};
+use host::{BootId, HostFacts, Journal, MountState, Probe, RuntimeName};
 
 use crate::faults;
 use crate::hosts::{
@@ -254,6 +254,26 @@ fn what_is_below_is_why_and_a_process_that_is_stopped_is_enough() {
     facts.kubelet = host::KubeletFacts::default();
     facts.units.get_mut("kubelet").unwrap().process_state = Some('T');
     assert_eq!(said(&by_host(&facts)).unwrap().0, Cause::KubeletFrozen);
+}
+
+#[test]
+fn a_late_answer_on_a_late_host_is_not_the_runtimes() {
+    let mut facts = containerd_host();
+    faults::mute(&mut facts, RuntimeName::Containerd);
+    let hung = |facts: &HostFacts| {
+        let report = by_host(facts);
+        let hung = finding(&report, Cause::RuntimeHungContainerd).map(|one| one.is_decided());
+        (hung, said(&report).map(|(cause, ..)| cause))
+    };
+    let sure = (Some(true), Some(Cause::RuntimeHungContainerd));
+    assert_eq!(hung(&facts), sure);
+    facts.timed_out = vec![Probe::Bus, Probe::Packages];
+    assert_eq!(hung(&facts), sure);
+    facts.timed_out.push(Probe::Descriptors);
+    assert_eq!(hung(&facts).0, Some(false));
+    // Who reads /proc and is not let run says why.
+    facts.timed_out.push(Probe::Files);
+    assert_eq!(hung(&facts), (Some(false), Some(Cause::CpuStarved)));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use host::sources;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::command;
@@ -50,15 +51,13 @@ const MOST_LEFT: usize = 64;
 /// hangs a fourth time.
 const MOST_LEFT_ALIKE: usize = 3;
 
-/// Threads that ask something that may hang for ever are named this and what they ask. A name has 15 bytes at most.
-const ASKS: &str = "ask-";
-
 /// How a child knows what others wait for, in words.
 const OPEN: &str = "REFLOAT_OPEN_QUESTIONS";
 
-/// The name of a thread that asks something: `major:minor` of a file system, for one.
+/// The name of a thread that asks something that may hang for ever, in 11 bytes at most: `major:minor` of a file system,
+/// for one.
 pub(crate) fn asking(what: &str) -> String {
-    format!("{ASKS}{what}")
+    format!("{}{what}", sources::ASKING)
 }
 
 /// In a child: what children before it still wait for. Who asks it again waits too, and is left, too.
@@ -75,7 +74,11 @@ fn questions(pid: u32) -> BTreeSet<String> {
     let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm"));
     let names = tasks.flatten().filter_map(|task| name(task).ok());
     names
-        .filter_map(|name| name.trim_end().strip_prefix(ASKS).map(str::to_owned))
+        .filter_map(|name| {
+            name.trim_end()
+                .strip_prefix(sources::ASKING)
+                .map(str::to_owned)
+        })
         .collect()
 }
 

@@ -76,6 +76,8 @@ static IN_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// From now on programs end with this process' group.
 pub(crate) fn be_child() {
+    // It is started as `/proc/self/exe`, and what may hang for long should not be called `exe`.
+    let _ = rustix::thread::set_name(c"refloat-agent");
     IN_CHILD.store(true, Ordering::Relaxed);
 }
 

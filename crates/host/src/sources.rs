@@ -89,6 +89,10 @@ pub const WRITE_DIRECTORIES: &[&str] = &[
 /// The name of the file of a write trial. Always the same, so that trials that hang leave one at most.
 pub const WRITE_TRIAL: &str = ".refloat-write-trial";
 
+/// The agent's threads that ask what may hang for ever are named this and what they ask. They are the asker's, and no fact
+/// about the host.
+pub const ASKING: &str = "ask-";
+
 /// Units whose state is read.
 pub const UNITS: &[&str] = &[
     "kubelet.service",

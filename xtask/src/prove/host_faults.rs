@@ -8,8 +8,10 @@ use anyhow::{Context, Result};
 use diagnosis::{Action, Cause, Finding, Report};
 use model::Time;
 use testkit::hosts::{Era, Fault, Host, Reality};
+use testkit::wait_until;
 
 use super::host_rig::{HostRig, all, cut, told};
+use super::usage::count;
 use super::{Args, Proof, Size, Verdict};
 use crate::output;
 
@@ -185,6 +187,8 @@ async fn one(rig: &HostRig, host: &Host, fault: Fault) -> Result<Row> {
             let decides = top.is_decided() || undecidable(fault);
             if right.contains(&top.cause) && decides && !top.evidence.is_empty() {
                 row.named = Some(after);
+                row.faults
+                    .extend(left_behind(rig, host, boot.trim()).await?);
                 break;
             }
         }
@@ -198,6 +202,26 @@ async fn one(rig: &HostRig, host: &Host, fault: Fault) -> Result<Row> {
     row.faults.dedup();
     host.heal(fault).await?;
     Ok(row)
+}
+
+/// Looks again. What hangs in the kernel cannot be killed and stays behind: it must not be one more with every look.
+async fn left_behind(rig: &HostRig, host: &Host, boot: &str) -> Result<Option<String>> {
+    let agents = || count("refloat-agent");
+    let before = agents()?;
+    // An agent of each host, and nothing that hangs.
+    if before <= rig.hosts.len() {
+        return Ok(None);
+    }
+    for _ in 0..2 {
+        rig.see(host, boot, Time::now()).await?;
+    }
+    // What can be killed needs a moment to go.
+    let what = "no more processes are left behind by looks";
+    let left = wait_until(WITHIN, what, async || {
+        let now = agents()?;
+        Ok(if now <= before { Ok(()) } else { Err(now) })
+    });
+    Ok(left.await.err().map(|error| format!("left: {error:#}")))
 }
 
 /// What cannot be told apart from outside: the finding says so and names the probe.
@@ -260,7 +284,7 @@ fn verdict(rows: &[Row], size: Size) -> Verdict {
         let within = size.pick(WITHIN * 3, WITHIN);
         delay.is_none_or(|delay| delay > within)
     };
-    let (count, wrong) = (faults.clone().count(), faults.clone().filter(late).count());
+    let (total, wrong) = (faults.clone().count(), faults.clone().filter(late).count());
     let slowest = faults
         .filter_map(|row| row.named.zip(row.shows))
         .map(|(named, shown)| named.saturating_sub(shown))
@@ -275,11 +299,13 @@ fn verdict(rows: &[Row], size: Size) -> Verdict {
         .iter()
         .filter(|fault| fault.starts_with("healthy"))
         .count();
+    let left = other.iter().filter(|fault| fault.starts_with("left"));
+    let left = left.count();
     Verdict::new(
-        wrong == 0 && harmful == 0 && noise == 0,
+        wrong == 0 && harmful == 0 && noise == 0 && left == 0,
         format!(
-            "{} of {count} faults named, {:.1} s after the first sign at most; {harmful} harmful remedies, {noise} findings on healthy hosts",
-            count - wrong,
+            "{} of {total} faults named, {:.1} s after the first sign at most; {harmful} harmful remedies, {noise} findings on healthy hosts, {left} hosts on which looks leave more and more behind",
+            total - wrong,
             slowest.as_secs_f64()
         ),
     )

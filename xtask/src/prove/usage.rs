@@ -41,3 +41,16 @@ pub(super) fn memory(status: &str, name: &str) -> Result<u64> {
     let kib = value.and_then(|value| value.trim().trim_end_matches(" kB").parse::<u64>().ok());
     Ok(kib.with_context(|| format!("no {name} in the process' status"))? * 1024)
 }
+
+/// How many processes of this name are here. Names have 15 bytes at most.
+pub(super) fn count(name: &str) -> Result<usize> {
+    let processes = std::fs::read_dir("/proc").context("/proc")?;
+    let called = |path: &std::path::Path| {
+        let comm = std::fs::read_to_string(path.join("comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == name)
+    };
+    Ok(processes
+        .flatten()
+        .filter(|entry| called(&entry.path()))
+        .count())
+}

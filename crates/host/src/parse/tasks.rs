@@ -28,7 +28,8 @@ use std::cmp::Reverse;
 use super::Parts;
 use super::text::whole;
 use crate::{
-    BlockedTask, ContainerId, CrowdedCgroup, Daemon, Deleted, HostFacts, OldProcess, ProcessId, Use,
+    BlockedTask, ContainerId, CrowdedCgroup, Daemon, Deleted, HostFacts, OldProcess, ProcessId,
+    Use, sources,
 };
 
 /// So many crowded cgroups are kept.
@@ -52,7 +53,8 @@ pub(super) fn processes(text: &str, facts: &mut HostFacts, parts: &mut Parts) {
             "processes" => facts.limits.processes = whole(rest),
             "zombies" => facts.zombies = whole(rest),
             "blocked" => {
-                if let Some(task) = blocked(rest) {
+                let asks = |task: &BlockedTask| task.comm.starts_with(sources::ASKING);
+                if let Some(task) = blocked(rest).filter(|task| !asks(task)) {
                     facts.blocked.push(task);
                     in_stack = true;
                 }
@@ -173,7 +175,7 @@ mod tests {
         let mut facts = HostFacts::default();
         let mut parts = Parts::default();
         let text = format!(
-            "tasks 512\nprocesses 100\nzombies 3\nblocked 77 1234 70 tokio worker\n rpc_wait_bit_killable\n nfs_getattr\nold 80 99 3600 S {id} runc\n stray\nold 81 99 12 T - containerd-shim\nold x\n"
+            "tasks 512\nprocesses 100\nzombies 3\nblocked 77 1234 70 tokio worker\n rpc_wait_bit_killable\n nfs_getattr\nblocked 78 9 60 ask-w0\n percpu_rwsem_wait\nold 80 99 3600 S {id} runc\n stray\nold 81 99 12 T - containerd-shim\nold x\n"
         );
         processes(&text, &mut facts, &mut parts);
         assert_eq!(parts.tasks_listed, Some(512));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use host::sources;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, test_kill_process_group};
 
 use crate::command;
 
@@ -36,10 +37,19 @@ pub(crate) struct Job {
     silent: Option<Instant>,
 }
 
-/// A child that was killed and has not ended yet.
+/// A child that was killed and has not ended yet, or that left a program of its own which has not.
 struct Left {
     name: String,
     child: Child,
+}
+
+impl Left {
+    /// Its programs are in its group: the number stays taken until the last of them has ended.
+    fn is_there(&mut self) -> bool {
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        matches!(self.child.try_wait(), Ok(None))
+            || group.is_some_and(|group| test_kill_process_group(group).is_ok())
+    }
 }
 
 static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
@@ -98,7 +108,7 @@ fn left() -> std::sync::MutexGuard<'static, Vec<Left>> {
 /// Takes leave of those that ended meanwhile.
 fn still_left() -> std::sync::MutexGuard<'static, Vec<Left>> {
     let mut left = left();
-    left.retain_mut(|left| matches!(left.child.try_wait(), Ok(None)));
+    left.retain_mut(Left::is_there);
     left
 }
 
@@ -196,12 +206,12 @@ pub(crate) fn attend(
             job.stdout = None;
             job.silent.get_or_insert_with(Instant::now);
             if let Ok(Some(status)) = job.child.try_wait() {
+                let end = End::Exit(status.code().unwrap_or(137));
                 let took = job.began.elapsed();
-                jobs[at] = None;
-                go_on = each(
-                    at,
-                    Event::End(End::Exit(status.code().unwrap_or(137)), took),
-                ) && go_on;
+                if let Some(job) = jobs[at].take() {
+                    leave(job);
+                }
+                go_on = each(at, Event::End(end, took)) && go_on;
             }
         }
     }
@@ -250,11 +260,16 @@ fn wait(jobs: &[Option<Job>], now: Instant) -> (Vec<usize>, Vec<bool>) {
 
 fn give_up(mut job: Job) {
     command::end(&mut job.child);
-    if matches!(job.child.try_wait(), Ok(None)) {
-        left().push(Left {
-            name: job.name,
-            child: job.child,
-        });
+    leave(job);
+}
+
+fn leave(job: Job) {
+    let mut job = Left {
+        name: job.name,
+        child: job.child,
+    };
+    if job.is_there() {
+        left().push(job);
     }
 }
 
@@ -282,5 +297,24 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(!mine());
+    }
+
+    #[test]
+    fn a_program_that_outlives_its_child_is_still_there() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 >/dev/null 2>&1 &"]);
+        let mut child = command.process_group(0).spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut left = Left {
+            name: "probe write".to_owned(),
+            child,
+        };
+        assert!(left.is_there());
+        command::end(&mut left.child);
+        let until = Instant::now() + Duration::from_secs(60);
+        while left.is_there() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert!(!left.is_there());
     }
 }

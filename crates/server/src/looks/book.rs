@@ -1,11 +1,10 @@
 //! What looks brought, and for how long it counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use api::{ErrorBody, HostView, Looked};
 use diagnosis::{HostReach, Param, Report};
-use host::Probe;
 use model::ClusterId;
 
 use super::due::{Key, Last, Sick, due};
@@ -15,12 +14,8 @@ const COUNTS: Duration = Duration::from_secs(120);
 
 /// How a look ended.
 pub(super) enum End {
-    /// What the host and the API say together, how long it took, and which probes hung.
-    Looked {
-        report: Report,
-        took: Duration,
-        hung: BTreeSet<Probe>,
-    },
+    /// What the host and the API say together, and how long it took.
+    Looked { report: Report, took: Duration },
     /// Why there is none.
     Failed { reach: HostReach, error: ErrorBody },
 }
@@ -49,13 +44,8 @@ impl Known {
 }
 
 impl Book {
-    /// Begins the looks that are due, with these probes; what is known of nodes that are fine again, or are gone, is
-    /// forgotten.
-    pub(super) fn begin(
-        &mut self,
-        now: Instant,
-        sick: &BTreeMap<Key, Sick>,
-    ) -> Vec<(Key, Vec<Probe>)> {
+    /// Begins the looks that are due; what is known of nodes that are fine again, or are gone, is forgotten.
+    pub(super) fn begin(&mut self, now: Instant, sick: &BTreeMap<Key, Sick>) -> Vec<Key> {
         for (key, last) in &mut self.lasts {
             if !sick.contains_key(key) {
                 last.trouble = None;
@@ -67,14 +57,14 @@ impl Book {
             known.forget(now);
             sick.contains_key(key) && (known.looked.is_some() || known.failed.is_some())
         });
-        let mut begun = Vec::new();
-        for key in due(now, sick, &self.lasts) {
-            let Some(sick) = sick.get(&key) else { continue };
-            let last = Last::next(self.lasts.get(&key), now, sick.trouble.clone());
-            begun.push((key.clone(), last.probes()));
-            self.lasts.insert(key, last);
+        let due = due(now, sick, &self.lasts);
+        for key in &due {
+            if let Some(sick) = sick.get(key) {
+                let last = Last::begin(now, sick.trouble.clone());
+                self.lasts.insert(key.clone(), last);
+            }
         }
-        begun
+        due
     }
 
     /// A look has ended.
@@ -83,16 +73,13 @@ impl Book {
             return;
         };
         last.under_way = false;
-        if let End::Looked { hung, .. } = &end {
-            last.learn(hung);
-        }
         // Fine again meanwhile: what was seen is of a trouble that is over.
         if last.trouble.is_none() {
             return;
         }
         let known = self.known.entry(key.clone()).or_default();
         match end {
-            End::Looked { report, took, .. } => {
+            End::Looked { report, took } => {
                 known.looked = Some((now, took, report));
                 known.failed = None;
             }
@@ -158,6 +145,8 @@ fn counted_on(report: &Report, api: &Report) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use diagnosis::Cause;
     use model::ConditionStatus;
     use serde_json::json;
@@ -197,14 +186,7 @@ mod tests {
         End::Looked {
             report: report(Cause::RuntimeHungDocker, "1"),
             took: SECOND,
-            hung: BTreeSet::from([Probe::Write]),
         }
-    }
-
-    /// The hosts that are looked at from now on.
-    fn begin(book: &mut Book, now: Instant, sick: &BTreeMap<Key, Sick>) -> Vec<Key> {
-        let begun = book.begin(now, sick);
-        begun.into_iter().map(|(key, _)| key).collect()
     }
 
     fn bad() -> End {
@@ -222,7 +204,7 @@ mod tests {
     fn what_a_host_told_counts_for_a_while() {
         let (mut book, start) = (Book::default(), Instant::now());
         let api = report(Cause::NodeUnreachable, "90");
-        assert_eq!(begin(&mut book, start, &sick()), [key()]);
+        assert_eq!(book.begin(start, &sick()), [key()]);
         assert_eq!(book.looked(start, &key(), &api), None);
         book.end(start, &key(), good());
         assert!(book.knows(&"c".into()) && !book.knows(&"d".into()));
@@ -233,7 +215,7 @@ mod tests {
             let seconds = looked.and_then(|looked| looked.host.seconds);
             assert_eq!(seconds, seen.then_some(u64::from(after)));
         }
-        begin(&mut book, start + SECOND * 121, &sick());
+        book.begin(start + SECOND * 121, &sick());
         assert!(!book.knows(&"c".into()));
     }
 
@@ -241,7 +223,7 @@ mod tests {
     fn a_failed_look_is_told_and_takes_nothing_away() {
         let (mut book, start) = (Book::default(), Instant::now());
         let api = report(Cause::NodeUnreachable, "90");
-        begin(&mut book, start, &sick());
+        book.begin(start, &sick());
         book.end(start, &key(), bad());
         let looked = book.looked(start, &key(), &api).unwrap();
         assert_eq!(looked.report, api);
@@ -250,12 +232,12 @@ mod tests {
         assert_eq!(looked.host.seconds, None);
 
         let again = start + AGAIN;
-        assert_eq!(begin(&mut book, again, &sick()), [key()]);
+        assert_eq!(book.begin(again, &sick()), [key()]);
         book.end(again, &key(), good());
         let looked = book.looked(again, &key(), &api);
         assert_eq!(error(looked.as_ref().unwrap()), None);
         let third = again + AGAIN;
-        assert_eq!(begin(&mut book, third, &sick()), [key()]);
+        assert_eq!(book.begin(third, &sick()), [key()]);
         book.end(third, &key(), bad());
         let looked = book.looked(third, &key(), &api).unwrap();
         assert_eq!(cause(Some(&looked)), Some(Cause::RuntimeHungDocker));
@@ -268,34 +250,20 @@ mod tests {
     fn what_is_over_is_forgotten_and_a_new_trouble_is_looked_at_anew() {
         let (mut book, start) = (Book::default(), Instant::now());
         let (api, fine) = (Report::default(), BTreeMap::new());
-        begin(&mut book, start, &sick());
+        book.begin(start, &sick());
         book.end(start, &key(), good());
-        assert!(begin(&mut book, start + SECOND, &fine).is_empty());
+        assert!(book.begin(start + SECOND, &fine).is_empty());
         let soon = start + SECOND * 2;
-        assert!(begin(&mut book, soon, &sick()).is_empty());
+        assert!(book.begin(soon, &sick()).is_empty());
         assert_eq!(book.looked(soon, &key(), &api), None);
         let later = start + SECOND * 5;
-        assert_eq!(begin(&mut book, later, &sick()), [key()]);
+        assert_eq!(book.begin(later, &sick()), [key()]);
         // The trouble ends while it is looked at.
-        begin(&mut book, later + SECOND, &fine);
+        book.begin(later + SECOND, &fine);
         book.end(later + SECOND, &key(), good());
         assert_eq!(book.looked(later + SECOND, &key(), &api), None);
-        begin(&mut book, later + SECOND * 600, &fine);
+        book.begin(later + AGAIN, &fine);
         assert!(book.is_empty() && book.known.is_empty());
-    }
-
-    #[test]
-    fn what_hangs_on_a_host_leaves_few_processes_there() {
-        let (mut book, start) = (Book::default(), Instant::now());
-        let mut asked = 0;
-        for look in 0..100 {
-            let now = start + AGAIN * look;
-            let begun = book.begin(now, &sick());
-            assert_eq!(begun.len(), 1);
-            asked += usize::from(begun[0].1.contains(&Probe::Write));
-            book.end(now, &key(), good());
-        }
-        assert_eq!(asked, 3);
     }
 
     #[test]

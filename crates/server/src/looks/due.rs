@@ -1,11 +1,9 @@
-//! Which hosts are to be looked at now, and with which probes.
+//! Which hosts are to be looked at now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use diagnosis::{Cause, Report};
-use host::Probe;
-use hosts::Look;
 use model::{ClusterId, ConditionStatus, Node, Text, Uid};
 
 /// A host is looked at again after so long, while its node is in the same trouble…
@@ -14,11 +12,6 @@ pub(super) const AGAIN: Duration = Duration::from_secs(30);
 const CHANGED: Duration = Duration::from_secs(5);
 /// So many hosts are looked at side by side.
 const AT_ONCE: usize = 4;
-/// So often a probe may hang on a host. What hangs in the kernel cannot be killed: each time it leaves a process there,
-/// and looks that nobody asked for must not fill a host with them.
-const MAY_HANG: u32 = 3;
-/// How long it is remembered that probes hung, of a node that is fine again.
-const HUNG: Duration = Duration::from_secs(600);
 
 /// A node of a cluster. One that comes anew under an old name is another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,52 +66,22 @@ pub(super) struct Last {
     pub(super) under_way: bool,
     /// The trouble that it was for; nothing when the node has been fine since.
     pub(super) trouble: Option<Trouble>,
-    /// How often probes hung, one look after the other.
-    pub(super) hung: BTreeMap<Probe, u32>,
 }
 
 impl Last {
-    /// The next look: as it begins.
-    pub(super) fn next(before: Option<&Self>, now: Instant, trouble: Trouble) -> Self {
+    /// As it begins.
+    pub(super) fn begin(now: Instant, trouble: Trouble) -> Self {
         Self {
             began: now,
             under_way: true,
             trouble: Some(trouble),
-            hung: before.map(|last| last.hung.clone()).unwrap_or_default(),
-        }
-    }
-
-    /// What it asks.
-    pub(super) fn probes(&self) -> Vec<Probe> {
-        let hangs = |probe: &Probe| self.hung.get(probe).is_some_and(|times| *times >= MAY_HANG);
-        let all = Probe::ALL.iter().copied();
-        all.filter(|probe| !hangs(probe)).collect()
-    }
-
-    /// Which of what it asked hung.
-    pub(super) fn learn(&mut self, hung: &BTreeSet<Probe>) {
-        for probe in self.probes() {
-            if hung.contains(&probe) {
-                *self.hung.entry(probe).or_default() += 1;
-            } else {
-                self.hung.remove(&probe);
-            }
         }
     }
 
     /// Whether it matters no more for a node that is fine.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        let kept = if self.hung.is_empty() { AGAIN } else { HUNG };
-        !self.under_way && now.saturating_duration_since(self.began) >= kept
+        !self.under_way && now.saturating_duration_since(self.began) >= AGAIN
     }
-}
-
-/// Which probes hung in a look.
-pub(super) fn hung(look: &Look) -> BTreeSet<Probe> {
-    let killed = look.facts.timed_out.iter().copied();
-    let mut writes = look.facts.writes.iter();
-    let write = writes.any(|trial| trial.error.as_deref() == Some("hang"));
-    killed.chain(write.then_some(Probe::Write)).collect()
 }
 
 /// The hosts to look at now: of nodes in trouble whose agent is connected, those that were not looked at yet first, then
@@ -154,9 +117,6 @@ pub(super) fn due(
 
 #[cfg(test)]
 mod tests {
-    use host::{HostFacts, Outcome, Reading};
-    use hosts::WayName;
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -190,7 +150,6 @@ mod tests {
             began,
             under_way: false,
             trouble: Some(trouble(&[Cause::PlegUnhealthy])),
-            hung: BTreeMap::new(),
         }
     }
 
@@ -271,70 +230,5 @@ mod tests {
         }
         lasts.get_mut(&key("b")).unwrap().began = start - SECOND;
         assert_eq!(names(&due(now, &sick, &lasts)), ["b", "a", "c"]);
-    }
-
-    #[test]
-    fn what_hangs_again_and_again_is_not_asked_any_more() {
-        let start = Instant::now();
-        let hangs = BTreeSet::from([Probe::Write, Probe::KubeletLog]);
-        let once = BTreeSet::from([Probe::Write]);
-        let mut last = last(start);
-        for hung in [&hangs, &once, &hangs] {
-            assert_eq!(last.probes(), Probe::ALL);
-            last = Last::next(Some(&last), start, trouble(&[]));
-            last.learn(hung);
-        }
-        assert_eq!(last.hung[&Probe::KubeletLog], 1);
-        assert!(!last.probes().contains(&Probe::Write));
-        assert_eq!(last.probes().len(), Probe::ALL.len() - 1);
-        // What was not asked has not answered.
-        last.learn(&BTreeSet::new());
-        assert!(!last.probes().contains(&Probe::Write));
-        assert_eq!(last.hung.len(), 1);
-        last.under_way = false;
-        assert!(!last.is_over(start + SECOND * 599) && last.is_over(start + HUNG));
-        last.under_way = true;
-        assert!(!last.is_over(start + HUNG));
-    }
-
-    #[test]
-    fn a_probe_that_was_killed_or_cannot_write_hung() {
-        let mut readings = Vec::new();
-        for (probe, outcome, text) in [
-            (Probe::Write, Outcome::Done { code: 0 }, "write hang /run\n"),
-            (Probe::DockerLog, Outcome::TimedOut, ""),
-            (
-                Probe::Docker,
-                Outcome::Done { code: 0 },
-                "installed\nsocket ok\nping hangs\n",
-            ),
-        ] {
-            let text = text.to_owned();
-            readings.push(Reading {
-                probe,
-                outcome,
-                millis: 1,
-                text,
-            });
-        }
-        let facts = HostFacts::from_readings(&readings);
-        let (way, took) = (WayName::Agent, SECOND);
-        let look = Look {
-            way,
-            readings,
-            facts,
-            took,
-        };
-        assert_eq!(hung(&look), [Probe::Write, Probe::DockerLog].into());
-    }
-
-    #[test]
-    fn the_same_goes_in_and_the_same_comes_out() {
-        let start = Instant::now();
-        let sick = sick(&["b", "a", "c"]);
-        let lasts: BTreeMap<_, _> = ["c", "b", "a"].map(|node| (key(node), last(start))).into();
-        let now = start + AGAIN;
-        assert_eq!(names(&due(now, &sick, &lasts)), ["a", "b", "c"]);
-        assert_eq!(due(now, &sick, &lasts), due(now, &sick, &lasts));
     }
 }

@@ -52,9 +52,9 @@ impl Looks {
             let found = std::panic::catch_unwind(AssertUnwindSafe(|| sick(&app)));
             let (sick, mut targets) = found.unwrap_or_default();
             let due = app.looks.book().begin(Instant::now(), &sick);
-            for (key, probes) in due {
+            for key in due {
                 let target = targets.remove(&key);
-                looks.spawn(look(app.clone(), key, probes, target));
+                looks.spawn(look(app.clone(), key, target));
             }
             tokio::time::sleep(EVERY.max(began.elapsed() * SHARE)).await;
         }
@@ -94,10 +94,10 @@ fn sick(app: &App) -> (BTreeMap<Key, Sick>, BTreeMap<Key, Target>) {
 }
 
 /// One look. Whatever happens, it ends.
-async fn look(app: Arc<App>, key: Key, probes: Vec<Probe>, target: Option<Target>) {
+async fn look(app: Arc<App>, key: Key, target: Option<Target>) {
     let way = app.hosts.agent(&key.cluster, &key.node);
     let end = match way.zip(target) {
-        Some((way, target)) => examine(&way, &probes, &target).await,
+        Some((way, target)) => examine(&way, &target).await,
         // The agent has gone since.
         None => {
             let error = ErrorBody::new("agent_not_connected").with("node", &*key.node);
@@ -113,14 +113,13 @@ async fn look(app: Arc<App>, key: Key, probes: Vec<Probe>, target: Option<Target
     app.looks.book().end(Instant::now(), &key, end);
 }
 
-async fn examine(way: &Way, probes: &[Probe], (snapshot, node): &Target) -> End {
-    let examined = async { Examined::of(way.look(probes).await, snapshot, node) };
+async fn examine(way: &Way, (snapshot, node): &Target) -> End {
+    let examined = async { Examined::of(way.look(Probe::ALL).await, snapshot, node) };
     match AssertUnwindSafe(examined).catch_unwind().await {
         Ok(Examined { look, report }) => match look {
             Ok(look) => End::Looked {
                 report,
                 took: look.took,
-                hung: due::hung(&look),
             },
             // Its report would say more than is known: the agent may only be starting again.
             Err(error) => failed(error.reach(), ErrorBody::from(&error)),

@@ -11,7 +11,7 @@ use testkit::hosts::{Era, Fault, Host, Reality};
 use testkit::wait_until;
 
 use super::host_rig::{HostRig, all, cut, told};
-use super::usage::count;
+use super::usage::hanging;
 use super::{Args, Proof, Size, Verdict};
 use crate::output;
 
@@ -206,19 +206,17 @@ async fn one(rig: &HostRig, host: &Host, fault: Fault) -> Result<Row> {
 
 /// Looks again. What hangs in the kernel cannot be killed and stays behind: it must not be one more with every look.
 async fn left_behind(rig: &HostRig, host: &Host, boot: &str) -> Result<Option<String>> {
-    let agents = || count("refloat-agent");
-    let before = agents()?;
-    // An agent of each host, and nothing that hangs.
-    if before <= rig.hosts.len() {
+    let before = hanging("refloat-agent")?;
+    if before == 0 {
         return Ok(None);
     }
     for _ in 0..2 {
         rig.see(host, boot, Time::now()).await?;
     }
-    // What can be killed needs a moment to go.
-    let what = "no more processes are left behind by looks";
-    let left = wait_until(WITHIN, what, async || {
-        let now = agents()?;
+    // What waits for a moment only is no hanging.
+    let what = format!("looks leave no more than {before} processes behind");
+    let left = wait_until(WITHIN, &what, async || {
+        let now = hanging("refloat-agent")?;
         Ok(if now <= before { Ok(()) } else { Err(now) })
     });
     Ok(left.await.err().map(|error| format!("left: {error:#}")))

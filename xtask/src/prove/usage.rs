@@ -1,5 +1,7 @@
 //! What processes take, as `/proc` tells.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,7 +23,7 @@ pub(super) fn usage(pid: u32) -> Result<Usage> {
     const TICKS: u64 = 100;
     let read = |file: &str| {
         let path = format!("/proc/{pid}/{file}");
-        std::fs::read_to_string(&path).with_context(|| format!("{path}: has it ended?"))
+        fs::read_to_string(&path).with_context(|| format!("{path}: has it ended?"))
     };
     let (status, stat) = (read("status")?, read("stat")?);
     // The second field is the name, in parentheses; utime, stime, cutime and cstime are 14 to 17.
@@ -42,15 +44,25 @@ pub(super) fn memory(status: &str, name: &str) -> Result<u64> {
     Ok(kib.with_context(|| format!("no {name} in the process' status"))? * 1024)
 }
 
-/// How many processes of this name are here. Names have 15 bytes at most.
-pub(super) fn count(name: &str) -> Result<usize> {
-    let processes = std::fs::read_dir("/proc").context("/proc")?;
-    let called = |path: &std::path::Path| {
-        let comm = std::fs::read_to_string(path.join("comm"));
+/// How many processes of this name hang in the kernel, with one thread at least: state D. Names have 15 bytes at most.
+pub(super) fn hanging(name: &str) -> Result<usize> {
+    let called = |process: &Path| {
+        let comm = fs::read_to_string(process.join("comm"));
         comm.is_ok_and(|comm| comm.trim_end() == name)
     };
+    let hangs = |process: &Path| {
+        let threads = fs::read_dir(process.join("task")).into_iter().flatten();
+        let stat = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat"));
+        let mut stats = threads.flatten().filter_map(|thread| stat(thread).ok());
+        // The state comes after the name in parentheses.
+        stats.any(|stat| {
+            stat.rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.starts_with(" D"))
+        })
+    };
+    let processes = fs::read_dir("/proc").context("/proc")?.flatten();
+    let processes = processes.map(|entry| entry.path());
     Ok(processes
-        .flatten()
-        .filter(|entry| called(&entry.path()))
+        .filter(|process| called(process) && hangs(process))
         .count())
 }

@@ -13,7 +13,7 @@ use host::sources;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, test_kill_process_group};
 
-use crate::command;
+use crate::{command, probes};
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +44,14 @@ struct Left {
 }
 
 impl Left {
-    /// Its programs are in its group: the number stays taken until the last of them has ended.
+    /// Its programs are in its group. What has ended and nobody has taken leave of, since systemd hangs, is in it still,
+    /// so that the cheap question is only the first.
     fn is_there(&mut self) -> bool {
         let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        matches!(self.child.try_wait(), Ok(None))
-            || group.is_some_and(|group| test_kill_process_group(group).is_ok())
+        let has_programs = |group: Pid| {
+            test_kill_process_group(group).is_ok() && probes::is_alive(group.as_raw_nonzero().get())
+        };
+        matches!(self.child.try_wait(), Ok(None)) || group.is_some_and(has_programs)
     }
 }
 

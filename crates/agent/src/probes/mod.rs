@@ -15,7 +15,7 @@ use std::io::{self, Read as _, Write};
 
 use host::{Probe, sources};
 
-pub(crate) use processes::counts as process_counts;
+pub(crate) use processes::{counts as process_counts, is_alive};
 
 /// Runs a probe; what it finds goes to `out` as soon as it is found, since it may be killed.
 pub(crate) fn run(probe: Probe, out: &mut dyn Write) -> io::Result<()> {

@@ -56,6 +56,20 @@ fn scan() -> Scan {
     found
 }
 
+/// Whether a process of a group is there that has not ended, or a thread of one: what nobody has taken leave of is not.
+pub(crate) fn is_alive(group: i32) -> bool {
+    let directories = numbers("/proc")
+        .into_iter()
+        .map(|pid| format!("/proc/{pid}"));
+    let mut mine = directories
+        .filter(|directory| read_stat(directory).is_some_and(|stat| stat.group == group));
+    mine.any(|directory| {
+        let tasks = numbers(&format!("{directory}/task")).into_iter();
+        let mut stats = tasks.filter_map(|tid| read_stat(&format!("{directory}/task/{tid}")));
+        stats.any(|stat| !matches!(stat.state, 'Z' | 'X'))
+    })
+}
+
 fn read_stat(directory: &str) -> Option<Stat> {
     stat(&read(&format!("{directory}/stat"))?)
 }
@@ -94,6 +108,7 @@ pub(super) fn processes(out: &mut dyn Write) -> io::Result<()> {
             comm,
             state,
             start,
+            ..
         } = process;
         writeln!(out, "old {pid} {start} {age} {state} {container} {comm}")?;
     }

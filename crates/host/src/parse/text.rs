@@ -78,6 +78,8 @@ pub struct Stat {
     pub comm: String,
     /// State letter.
     pub state: char,
+    /// Its process group.
+    pub group: i32,
     /// Start in clock ticks since boot.
     pub start: u64,
 }
@@ -89,12 +91,14 @@ pub fn stat(text: &str) -> Option<Stat> {
     let (comm, rest) = rest.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    // Field 22; the state is field 3.
-    let start = fields.nth(18)?.parse().ok()?;
+    // Fields 5 and 22; the state is field 3.
+    let group = fields.nth(1)?.parse().ok()?;
+    let start = fields.nth(16)?.parse().ok()?;
     Some(Stat {
         pid: pid.trim().parse().ok()?,
         comm: comm.to_owned(),
         state,
+        group,
         start,
     })
 }
@@ -115,11 +119,12 @@ mod tests {
 
     #[test]
     fn a_process_may_be_called_anything() {
-        let line = "42 (a) R (b) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987 1 1";
+        let line = "42 (a) R (b) S 1 42 41 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987 1 1";
         let expected = Stat {
             pid: 42,
             comm: "a) R (b".to_owned(),
             state: 'S',
+            group: 42,
             start: 987,
         };
         assert_eq!(stat(line), Some(expected));

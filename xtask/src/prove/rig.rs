@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use engine::{DrainRequest, Engine, Status};
-use futures::{StreamExt, TryStreamExt};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use kubernetes::{Cluster, Connect, Mirror};
 use model::{ClusterId, OperationId};
@@ -18,6 +19,9 @@ use testkit::{AuditEntry, ControlPlane, FakeNode, KubeletOptions, Kubelets, Opti
 
 /// For whatever should come soon.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Between a watch that ended and the next one.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A control plane, its nodes, and a client with all rights.
 pub(super) struct Rig {
@@ -198,4 +202,42 @@ pub(super) fn machine() -> String {
         })
         .unwrap_or(0u64);
     format!("{cores} cores, {} GiB", kib / 1024 / 1024)
+}
+
+/// What happens to pods from this version on, without a hole. A server may end a watch at any time, a slow watcher's for
+/// one: it is taken up where it was. Ends with an error only, of a version that the server does not know any more.
+pub(super) fn pod_events(
+    api: Api<Pod>,
+    params: WatchParams,
+    version: String,
+) -> impl Stream<Item = Result<WatchEvent<Pod>>> {
+    let begin = (api, params, version, None);
+    futures::stream::try_unfold(begin, |(api, params, mut version, mut watch)| async move {
+        loop {
+            let mut events: BoxStream<'_, _> = match watch.take() {
+                Some(events) => events,
+                None => api.watch(&params, &version).await?.boxed(),
+            };
+            match events.next().await {
+                Some(Ok(WatchEvent::Error(status))) => {
+                    return Err(kube::Error::Api(status).into());
+                }
+                Some(Ok(event)) => {
+                    match &event {
+                        WatchEvent::Added(pod)
+                        | WatchEvent::Modified(pod)
+                        | WatchEvent::Deleted(pod) => {
+                            version = pod.resource_version().unwrap_or(version);
+                        }
+                        WatchEvent::Bookmark(bookmark) => {
+                            version.clone_from(&bookmark.metadata.resource_version);
+                        }
+                        WatchEvent::Error(_) => {}
+                    }
+                    return Ok(Some((event, (api, params, version, Some(events)))));
+                }
+                Some(Err(_)) | None => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    })
 }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::stages;
 use crate::prove::drain_command::{Refloat, kubectl_drain};
-use crate::prove::rig::{Evictions, Rig};
+use crate::prove::rig::{Evictions, Rig, pod_events};
 
 /// A drain that takes longer than this is stuck.
 const STUCK: Duration = Duration::from_secs(900);
@@ -117,7 +117,7 @@ async fn evict_all(rig: &Rig, nodes: &[String]) -> Result<()> {
         anyhow::Ok(())
     };
     let gone = async {
-        let mut events = all.watch(&WatchParams::default(), &version).await?.boxed();
+        let mut events = pod_events(all.clone(), WatchParams::default(), version).boxed();
         while !left.is_empty() {
             let event = tokio::time::timeout(STUCK, events.try_next()).await;
             if let WatchEvent::Deleted(pod) = event

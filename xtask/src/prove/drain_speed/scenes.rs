@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use testkit::builders::{self, Allows, Template, is_ready};
 use testkit::{Delays, apply, wait_until};
 
-use crate::prove::rig::{PATIENCE, Rig};
+use crate::prove::rig::{PATIENCE, Rig, pod_events};
 
 /// Where everything lies.
 pub(super) const NAMESPACE: &str = "load";
@@ -123,7 +123,7 @@ pub(super) async fn one_after_the_other(rig: &Rig, nodes: &[String]) -> Result<D
         .map(|pod| (pod.name_any(), is_ready(pod)))
         .collect();
     let params = WatchParams::default().labels("app=web");
-    let mut events = pods.watch(&params, &version).await?.boxed();
+    let mut events = pod_events(pods.clone(), params, version).boxed();
     for name in &queue {
         pods.delete(name, &DeleteParams::default()).await?;
         ready.remove(name);

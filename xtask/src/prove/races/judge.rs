@@ -14,7 +14,7 @@ use testkit::{AuditEntry, wait_until};
 use tokio::task::JoinHandle;
 
 use super::NAMESPACE;
-use crate::prove::rig::PATIENCE;
+use crate::prove::rig::{PATIENCE, pod_events};
 
 /// The app of pods that only say how far the watch is.
 const MARKER: &str = "marker";
@@ -52,15 +52,12 @@ impl History {
         }
         let seen = lives.clone();
         let task = tokio::spawn(async move {
-            // One watch, or the history has holes: longer than any batch takes.
-            let params = WatchParams::default().timeout(290);
-            let mut events = api.watch(&params, &version).await?.boxed();
+            let mut events = pod_events(api, WatchParams::default(), version).boxed();
             while let Some(event) = events.try_next().await? {
                 match event {
                     WatchEvent::Added(pod) | WatchEvent::Modified(pod) => note(&seen, &pod, false),
                     WatchEvent::Deleted(pod) => note(&seen, &pod, true),
-                    WatchEvent::Bookmark(_) => {}
-                    WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
+                    WatchEvent::Bookmark(_) | WatchEvent::Error(_) => {}
                 }
             }
             anyhow::bail!("the watch ended")

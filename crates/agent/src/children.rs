@@ -120,22 +120,21 @@ pub(crate) fn count_left() -> usize {
     still_left().len()
 }
 
+/// What a child of this name must not ask, beside those that are left: their names, and what they are known to wait for.
+fn beside(name: &str, left: &[(String, BTreeSet<String>)]) -> Result<BTreeSet<String>, NotStarted> {
+    let is_alike = |(other, open): &&(String, BTreeSet<String>)| other == name && open.is_empty();
+    if left.len() >= MOST_LEFT || left.iter().filter(is_alike).count() >= MOST_LEFT_ALIKE {
+        return Err(NotStarted::Hanging);
+    }
+    Ok(left.iter().flat_map(|(_, open)| open.clone()).collect())
+}
+
 /// Starts this very program again with these words; the first two are its name.
 pub(crate) fn start(words: &[&str], limit: Option<Duration>) -> Result<Job, NotStarted> {
     let name = words[..words.len().min(2)].join(" ");
-    let mut open = BTreeSet::new();
-    {
-        let left = still_left();
-        let mut alike = 0;
-        for left in left.iter() {
-            let questions = questions(left.child.id());
-            alike += usize::from(left.name == name && questions.is_empty());
-            open.extend(questions);
-        }
-        if left.len() >= MOST_LEFT || alike >= MOST_LEFT_ALIKE {
-            return Err(NotStarted::Hanging);
-        }
-    }
+    let waiting = |left: &Left| (left.name.clone(), questions(left.child.id()));
+    let waiting: Vec<_> = still_left().iter().map(waiting).collect();
+    let open = beside(&name, &waiting)?;
     let began = Instant::now();
     let spawned = Command::new("/proc/self/exe")
         .args(words)
@@ -300,6 +299,28 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(!mine());
+    }
+
+    #[test]
+    fn what_hangs_is_not_asked_again_and_what_hangs_somewhere_not_a_fourth_time() {
+        let left = |name: &str, open: &[&str]| {
+            let open = open.iter().map(|one| (*one).to_owned()).collect();
+            (name.to_owned(), open)
+        };
+        let open = |all: &[&str]| Ok(all.iter().map(|one| (*one).to_owned()).collect());
+        let somewhere = left("probe units", &[]);
+        let mut all = vec![somewhere.clone(), somewhere.clone()];
+        assert_eq!(beside("probe units", &all), open(&[]));
+        all.push(somewhere);
+        assert_eq!(beside("probe units", &all), Err(NotStarted::Hanging));
+        // Another one may work, and where it is known what hangs, the rest is asked however many are left.
+        for at in 0..10 {
+            all.push(left("probe mounts", &[&format!("0:{}", at % 2)]));
+        }
+        assert_eq!(beside("probe mounts", &all), open(&["0:0", "0:1"]));
+        assert_eq!(beside("probe bus", &all), open(&["0:0", "0:1"]));
+        all.resize(MOST_LEFT, left("probe mounts", &["0:0"]));
+        assert_eq!(beside("probe bus", &all), Err(NotStarted::Hanging));
     }
 
     #[test]

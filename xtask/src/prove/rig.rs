@@ -205,7 +205,8 @@ pub(super) fn machine() -> String {
 }
 
 /// What happens to pods from this version on, without a hole. A server may end a watch at any time, a slow watcher's for
-/// one: it is taken up where it was. Ends with an error only, of a version that the server does not know any more.
+/// one: it is taken up where it was. Ends with an error only: the server does not know the version any more, or refuses the
+/// watch.
 pub(super) fn pod_events(
     api: Api<Pod>,
     params: WatchParams,

@@ -54,11 +54,7 @@ pub(super) fn hanging(name: &str) -> Result<usize> {
         let threads = fs::read_dir(process.join("task")).into_iter().flatten();
         let stat = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat"));
         let mut stats = threads.flatten().filter_map(|thread| stat(thread).ok());
-        // The state comes after the name in parentheses.
-        stats.any(|stat| {
-            stat.rsplit_once(')')
-                .is_some_and(|(_, rest)| rest.starts_with(" D"))
-        })
+        stats.any(|text| host::stat(&text).is_some_and(|stat| stat.state == 'D'))
     };
     let processes = fs::read_dir("/proc").context("/proc")?.flatten();
     let processes = processes.map(|entry| entry.path());

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
-use phrases::{Language, Voice};
+use phrases::{Language, Voice, plain, plain_json};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -86,21 +86,22 @@ impl Talk {
         self.voice.say(key, &params)
     }
 
-    /// Text for stderr in a style, if colour is wanted.
+    /// Text for stderr in a style, if colour is wanted; nothing in the text is one.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
+        let text = plain(text);
         if self.color {
             format!("{style}{text}{style:#}")
         } else {
-            text.to_owned()
+            text.into_owned()
         }
     }
 
-    /// A line of data. A reader that has gone away is no error, and does not stop what is being done.
+    /// A line of data, in which nothing steers a terminal. A reader that has gone away is no error, and does not stop what is being done.
     pub(crate) fn out(&self, line: &str) {
-        self.check(writeln!(stdout().lock(), "{line}"));
+        self.check(writeln!(stdout().lock(), "{}", plain(line)));
     }
 
-    /// Bytes of data as they are.
+    /// Bytes of data as they are: what comes from outside only where no terminal reads it.
     pub(crate) fn bytes(&self, bytes: &[u8]) {
         let mut out = stdout().lock();
         self.check(out.write_all(bytes).and_then(|()| out.flush()));
@@ -109,7 +110,7 @@ impl Talk {
     /// Data as JSON, on one line.
     pub(crate) fn json(&self, value: &impl Serialize) {
         match serde_json::to_string(value) {
-            Ok(text) => self.out(&text),
+            Ok(text) => self.document(&text),
             Err(error) => self.fail(&Failure::internal(error)),
         }
     }
@@ -117,15 +118,30 @@ impl Talk {
     /// Data as JSON for people and programs.
     pub(crate) fn json_document(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
-            Ok(text) => self.out(&text),
+            Ok(text) => self.document(&text),
             Err(error) => self.fail(&Failure::internal(error)),
         }
     }
 
-    /// Talk.
+    fn document(&self, json: &str) {
+        self.check(writeln!(stdout().lock(), "{}", plain_json(json)));
+    }
+
+    /// Talk, a line of it.
     pub(crate) fn note(&self, line: &str) {
+        self.styled(&plain(line));
+    }
+
+    fn styled(&self, line: &str) {
         // Nobody listening to talk is no error.
         let _ = writeln!(stderr().lock(), "{line}");
+    }
+
+    /// A sentence after a word in a style.
+    fn labelled(&self, style: Style, word: &str, sentence: &str) {
+        let word = self.say(word, Value::Null);
+        let word = self.paint(style, &format!("{word}:"));
+        self.styled(&format!("{word} {}", plain(sentence)));
     }
 
     /// Raw bytes to the terminal.
@@ -135,11 +151,7 @@ impl Talk {
     }
 
     pub(crate) fn warn(&self, text: &str) {
-        let word = self.say("word.warning", Value::Null);
-        self.note(&format!(
-            "{} {text}",
-            self.paint(YELLOW, &format!("{word}:"))
-        ));
+        self.labelled(YELLOW, "word.warning", text);
     }
 
     /// An error: the sentence and the way out; with `-o json` as JSON, code and all.
@@ -151,7 +163,7 @@ impl Talk {
             let error = json!({
                 "code": body.code, "params": body.params, "message": sentence, "hint": hint, "exit": failure.exit as u8,
             });
-            self.note(&json!({ "error": error }).to_string());
+            self.styled(&plain_json(&json!({ "error": error }).to_string()));
             return;
         }
         self.error(&sentence);
@@ -161,16 +173,11 @@ impl Talk {
     }
 
     pub(crate) fn error(&self, sentence: &str) {
-        let word = self.say("word.error", Value::Null);
-        self.note(&format!(
-            "{} {sentence}",
-            self.paint(RED, &format!("{word}:"))
-        ));
+        self.labelled(RED, "word.error", sentence);
     }
 
     pub(crate) fn hint(&self, hint: &str) {
-        let word = self.say("word.hint", Value::Null);
-        self.note(&format!("{} {hint}", self.paint(BOLD, &format!("{word}:"))));
+        self.labelled(BOLD, "word.hint", hint);
     }
 
     /// Whether some data could not be written, for another reason than that nobody reads it.

@@ -67,7 +67,7 @@ fn parameter(voice: &Voice, inner: &str, params: &Value) -> Option<String> {
         },
         "time" => value.as_str().map_or_else(
             || plain(voice, value),
-            |text| human::time(&voice.zone, text),
+            |text| crate::plain(&human::time(&voice.zone, text)).into_owned(),
         ),
         area => voice.code(area, value),
     })
@@ -86,9 +86,11 @@ fn present<'a>(params: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// A value in plain words: an object by its name, a list by its items.
+///
+/// Every parameter passes here or through a sentence of its own: the one place where foreign text is made harmless.
 fn plain(voice: &Voice, value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => crate::plain(text).into_owned(),
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(|item| plain(voice, item)).collect();
             items.join(voice.language.list_separator())
@@ -101,9 +103,11 @@ fn plain(voice: &Voice, value: &Value) -> String {
                     .filter(|text| !text.is_empty())
             };
             match (text("namespace"), text("name").or(text("user"))) {
-                (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
-                (None, Some(name)) => name.to_owned(),
-                _ => value.to_string(),
+                (Some(namespace), Some(name)) => {
+                    crate::plain(&format!("{namespace}/{name}")).into_owned()
+                }
+                (None, Some(name)) => crate::plain(name).into_owned(),
+                _ => crate::plain_json(&value.to_string()).into_owned(),
             }
         }
         other => other.to_string(),

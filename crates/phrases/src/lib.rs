@@ -8,14 +8,18 @@
 //! - `{name:area}`: a code with parameters of its own, by the sentences of that area.
 //! - `{name|pod|pods}`: the number, with the word for one or for several.
 //! - `[...]`: left out when a parameter in it is absent.
+//!
+//! Parameters are foreign text. What would steer a terminal in them is shown instead ([`plain()`]), in every one.
 
 mod fill;
 mod human;
+mod plain;
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
 pub use human::{duration, milliseconds};
+pub use plain::{plain, plain_json};
 
 /// Key, English, Chinese; by key.
 static TABLE: &[(&str, [&str; 2])] = include!(concat!(env!("OUT_DIR"), "/table.rs"));
@@ -91,8 +95,8 @@ impl Voice {
     pub fn say(&self, key: &str, params: &Value) -> String {
         match phrase(self.language, key) {
             Some(text) => fill::fill(self, text, params),
-            None if params.is_null() => key.to_owned(),
-            None => format!("{key} {params}"),
+            None if params.is_null() => plain(key).into_owned(),
+            None => format!("{} {}", plain(key), plain_json(&params.to_string())),
         }
     }
 
@@ -108,10 +112,10 @@ impl Voice {
                 let code = TAGS.iter().find_map(|tag| fields.get(*tag)?.as_str());
                 match code {
                     Some(code) => self.say(&format!("{area}.{code}"), value),
-                    None => format!("{area} {value}"),
+                    None => format!("{} {}", plain(area), plain_json(&value.to_string())),
                 }
             }
-            other => format!("{area} {other}"),
+            other => format!("{} {other}", plain(area)),
         }
     }
 }

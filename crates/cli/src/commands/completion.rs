@@ -14,7 +14,7 @@ pub(crate) fn run(talk: &Talk, shell: Shell) -> Exit {
     let mut script = Vec::new();
     let mut command = help::translated(Cli::command(), talk.voice.language);
     clap_complete::generate(shell, &mut command, "refloat", &mut script);
-    talk.out(String::from_utf8_lossy(&script).trim_end());
+    talk.bytes(&script);
     Exit::Done
 }
 

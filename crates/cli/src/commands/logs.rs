@@ -1,7 +1,7 @@
 //! `refloat logs` and `refloat evidence`: what a host has written down, as files.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,6 +70,7 @@ async fn one(
         true => None,
         false => Some(create(&path)?),
     };
+    let mut screen = to_screen.then(Screen::default);
     let mut count = 0;
     loop {
         let piece = tokio::select! {
@@ -79,14 +80,50 @@ async fn one(
         let Some(piece) = piece else { break };
         let piece = piece?;
         count += piece.len() as u64;
-        match &mut file {
-            Some(file) => file
+        match (&mut file, &mut screen) {
+            (Some(file), _) => file
                 .write_all(&piece)
                 .map_err(|error| denied(&path, &error))?,
-            None => talk.bytes(&piece),
+            (None, Some(screen)) if std::io::stdout().is_terminal() => {
+                screen.lines(&piece).iter().for_each(|line| talk.out(line));
+            }
+            (None, _) => talk.bytes(&piece),
         }
     }
+    if let Some(rest) = screen.and_then(Screen::rest) {
+        talk.out(&rest);
+    }
     Ok((!to_screen).then_some((path, count)))
+}
+
+/// A log on a terminal: whole lines, so that no character is cut in two. A program that reads the log gets it as it is.
+#[derive(Debug, Default)]
+struct Screen {
+    rest: Vec<u8>,
+}
+
+impl Screen {
+    /// A line is shown when it has ended, or is as long as no line that a person reads.
+    const LONGEST: usize = 64 << 10;
+
+    fn lines(&mut self, piece: &[u8]) -> Vec<String> {
+        self.rest.extend_from_slice(piece);
+        let end = self.rest.iter().rposition(|byte| *byte == b'\n');
+        let end = match end {
+            Some(end) => end + 1,
+            None if self.rest.len() > Self::LONGEST => self.rest.len(),
+            None => return Vec::new(),
+        };
+        let whole: Vec<u8> = self.rest.drain(..end).collect();
+        let whole = String::from_utf8_lossy(&whole);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    /// What came without an end of line.
+    fn rest(self) -> Option<String> {
+        let rest = String::from_utf8_lossy(&self.rest).into_owned();
+        (!rest.is_empty()).then_some(rest)
+    }
 }
 
 /// A file that is not there yet gets 0600: logs of a host are not for everybody.
@@ -141,4 +178,22 @@ pub(crate) async fn save_evidence(
     let params = json!({ "path": path.display().to_string(), "bytes": packed.len() });
     talk.note(&talk.say("host.evidence_written", params));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_on_a_terminal_comes_in_whole_lines() {
+        let mut screen = Screen::default();
+        let mut lines = Vec::new();
+        for byte in "磁盘 a\n\x1b]0;t\x07 é\nend".as_bytes() {
+            lines.extend(screen.lines(&[*byte]));
+        }
+        assert_eq!(lines, ["磁盘 a", "\x1b]0;t\x07 é"]);
+        assert_eq!(screen.rest().as_deref(), Some("end"));
+        let long = vec![b'x'; Screen::LONGEST + 1];
+        assert_eq!(Screen::default().lines(&long).len(), 1);
+    }
 }

@@ -43,7 +43,13 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &NodesArgs) -> Resul
 
 fn lines(talk: &Talk, nodes: &[NodeView]) -> Vec<String> {
     match talk.output {
-        Output::Json => vec![serde_json::to_string_pretty(nodes).unwrap_or_default()],
+        Output::Json => {
+            let json = serde_json::to_string_pretty(nodes).unwrap_or_default();
+            phrases::plain_json(&json)
+                .lines()
+                .map(str::to_owned)
+                .collect()
+        }
         Output::Name => nodes
             .iter()
             .map(|node| format!("node/{}", node.name))

@@ -137,7 +137,7 @@ fn blocks(manner: &Manner<'_>, node: &NodeFindings) -> Vec<Block> {
                 trouble.condition, trouble.reason, trouble.message
             );
             let label = manner.say("source.condition", Value::Null);
-            (label, findings::plain(&words))
+            (label, words)
         });
         blocks.push(Block {
             title: manner.say(key, Value::Null),

@@ -276,7 +276,7 @@ fn every_sample_is_told_in_words() {
                 let quoted = |text: &String| {
                     let all = report.findings.iter().flat_map(|one| &one.evidence);
                     // Quotes are shown as they are; those of Leases are put in words.
-                    all.map(|one| findings::plain(&one.quote))
+                    all.map(|one| phrases::plain(&one.quote).into_owned())
                         .any(|quote| quote == *text)
                 };
                 let own = block.rows.iter().map(|(_, text)| text);

@@ -4,7 +4,7 @@ use api::{CordonView, NodeView};
 use phrases::Voice;
 use serde_json::{Value, json};
 
-use super::findings::{self, plain};
+use super::findings;
 use super::table::Table;
 
 /// The lines of the table.
@@ -57,10 +57,10 @@ fn troubles(voice: &Voice, node: &NodeView) -> String {
         .troubles
         .iter()
         .map(|trouble| {
-            plain(&format!(
+            format!(
                 "{} {}: {}",
                 trouble.condition, trouble.reason, trouble.message
-            ))
+            )
         })
         .collect();
     if troubles.is_empty() {
@@ -88,7 +88,7 @@ fn status(voice: &Voice, node: &NodeView) -> String {
 fn why(voice: &Voice, node: &NodeView) -> String {
     let raw = || {
         let trouble = node.troubles.first()?;
-        Some(plain(&format!("{}: {}", trouble.reason, trouble.message)))
+        Some(format!("{}: {}", trouble.reason, trouble.message))
     };
     let what = findings::why(voice, &node.summary)
         .or_else(raw)

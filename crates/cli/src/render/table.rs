@@ -1,9 +1,13 @@
 //! Columns as kubectl prints them; wide characters count twice.
 
-use unicode_width::UnicodeWidthStr;
+use phrases::plain;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Between two columns.
 const GAP: usize = 3;
+
+/// No cell is wider: a namespace with a name fits (63 + 253), and one cell cannot push all others off the screen.
+const CELL: usize = 320;
 
 /// Rows under a header, with lines that belong to a row below it.
 pub(crate) struct Table {
@@ -19,14 +23,16 @@ impl Table {
         }
     }
 
+    /// A row. Cells are foreign text: each is one line, and steers nothing.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
+        let cells = cells.iter().map(|cell| cut(&plain(cell), CELL)).collect();
         self.rows.push((cells, Vec::new()));
     }
 
     /// A line below the newest row.
     pub(crate) fn below(&mut self, line: String) {
         if let Some((_, lines)) = self.rows.last_mut() {
-            lines.push(line);
+            lines.push(plain(&line).into_owned());
         }
     }
 
@@ -62,9 +68,11 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let mut out = String::new();
+    // Of a character sequence the whole counts, which only the whole text tells; each character can only add to it.
+    let (mut out, mut wide) = (String::new(), "…".width());
     for c in text.chars() {
-        if format!("{out}{c}…").width() > width {
+        wide += c.width().unwrap_or_default();
+        if wide > width {
             break;
         }
         out.push(c);
@@ -87,6 +95,17 @@ mod tests {
             table.lines(),
             ["名称     STATUS", "hz-1     不可用", "  x", "节点二"]
         );
+    }
+
+    #[test]
+    fn a_cell_is_one_line_of_bounded_width() {
+        let mut table = Table::new(vec!["A".into(), "B".into()]);
+        table.row(vec!["x\r\n\x1b[2Jforged".into(), "b".repeat(10_000)]);
+        table.below("l\x1b]0;t\x07\nm".into());
+        let lines = table.lines();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].starts_with("x^M ^[[2Jforged   bbb") && lines[1].width() <= 2 * CELL);
+        assert_eq!(lines[2], "l^[]0;t^G m");
     }
 
     #[test]

@@ -1,18 +1,17 @@
 //! Project tasks: `cargo xtask <command>`.
+//!
+//! Quick to build, since most tasks are about source: what needs refloat itself is handed to the `proofs` program.
 
-mod control_plane;
-mod demo;
-mod hosts;
-mod output;
-mod prove;
-mod run;
 mod test;
 mod tidy;
-mod worker;
 
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use xtask::{output, run};
 
 /// refloat's project tasks.
 #[derive(Parser)]
@@ -25,53 +24,37 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// A Kubernetes control plane on this machine, to try things on
-    ControlPlane(control_plane::Args),
+    #[command(disable_help_flag = true)]
+    ControlPlane(Handed),
     /// Drain a node before your eyes, on a control plane made for it
-    Demo,
+    #[command(disable_help_flag = true)]
+    Demo(Handed),
     /// Test hosts on this machine, joined to the control plane
-    Hosts(hosts::Args),
+    #[command(disable_help_flag = true)]
+    Hosts(Handed),
     /// Proofs: measurements and long runs that end in ok or short
-    Prove(prove::Cli),
+    #[command(disable_help_flag = true)]
+    Prove(Handed),
     /// Run all tiers of tests
     Test(test::Args),
     /// Check what neither compiler nor linter checks
     Tidy,
-    /// A process that drains and can be killed, for proofs
-    #[command(hide = true)]
-    Worker(worker::Args),
-    /// An end of an order that can be killed, for a proof
-    #[command(hide = true)]
-    AtMostOnce(prove::at_most_once::ChildArgs),
-    /// A process whose memory is measured, for a proof
-    #[command(hide = true)]
-    MirrorMemory(prove::mirror_memory::Child),
-    /// A server's port for agents that is measured, for a proof
-    #[command(hide = true)]
-    AgentServer(prove::agent_cost::server::Child),
+}
+
+/// What follows the name of a command that another program understands.
+#[derive(clap::Args)]
+struct Handed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output::error(&format!("start: {error}"));
-            return ExitCode::FAILURE;
-        }
+    let result = match Cli::parse().command {
+        Command::Demo(_) => test::install().and_then(|()| proofs()),
+        Command::ControlPlane(_) | Command::Hosts(_) | Command::Prove(_) => proofs(),
+        Command::Test(args) => test::run(args),
+        Command::Tidy => tidy::run(),
     };
-    let result = runtime.block_on(async {
-        match Cli::parse().command {
-            Command::ControlPlane(args) => control_plane::run(args).await,
-            Command::Demo => demo::run().await,
-            Command::Hosts(args) => hosts::run(args).await,
-            Command::Prove(args) => prove::run(args).await,
-            Command::Test(args) => test::run(args).await,
-            Command::Tidy => tidy::run(),
-            Command::Worker(args) => worker::run(args).await,
-            Command::AtMostOnce(args) => prove::at_most_once::child(args).await,
-            Command::MirrorMemory(args) => prove::mirror_memory::child(args).await,
-            Command::AgentServer(args) => prove::agent_cost::server::child(args).await,
-        }
-    });
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -80,4 +63,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes the `proofs` program, with the arguments as they were given: signals and exit code are its own.
+fn proofs() -> Result<bool> {
+    let mut command = run::cargo();
+    command.args(["run", "--quiet", "--package", "proofs", "--"]);
+    let error = command.args(std::env::args_os().skip(1)).exec();
+    Err(error).context("run cargo")
 }

@@ -3,18 +3,18 @@
 use std::io::Write;
 
 /// A line of the result.
-pub(crate) fn line(text: &str) {
+pub fn line(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// A line about what goes wrong.
-pub(crate) fn error(text: &str) {
+pub fn error(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
 }
 
 /// Rows below a heading, in columns as wide as they need; all but the last are aligned.
-pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = heading.iter().map(|cell| (*cell).to_owned()).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
     let columns = heading.len();
@@ -36,7 +36,7 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A duration as people say it.
-pub(crate) fn duration(time: std::time::Duration) -> String {
+pub fn duration(time: std::time::Duration) -> String {
     match time.as_secs() {
         0 => format!("{} ms", time.as_millis()),
         1..120 => format!("{:.1} s", time.as_secs_f64()),

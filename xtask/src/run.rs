@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail};
 use crate::output;
 
 /// The folder of the root `Cargo.toml`.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
 /// Cargo's target folder.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => root().join(dir),
         None => root().join("target"),
@@ -23,14 +23,14 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// The cargo that runs us.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
 /// The standard output of a program that must succeed.
-pub(crate) fn capture(command: &mut Command) -> Result<String> {
+pub fn capture(command: &mut Command) -> Result<String> {
     let name = format!("{:?}", command.get_program());
     let output = command
         .current_dir(root())
@@ -47,7 +47,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 }
 
 /// Runs a program, showing what it writes and giving each line of standard output to `see`. Whether it succeeded.
-pub(crate) fn watched(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
+pub fn watched(command: &mut Command, mut see: impl FnMut(&str)) -> Result<bool> {
     let name = format!("{:?}", command.get_program());
     let mut child = command
         .current_dir(root())

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use xtask::{output, run};
+
 use crate::tidy::{self, LAYERS};
-use crate::{output, prove, run};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -105,7 +106,7 @@ impl Tier {
     }
 }
 
-pub(crate) async fn run(args: Args) -> Result<bool> {
+pub(crate) fn run(args: Args) -> Result<bool> {
     install()?;
     let wanted = |name: &str| args.tiers.is_empty() || args.tiers.iter().any(|tier| tier == name);
     let packages = Packages::from_metadata(&tidy::metadata()?)?;
@@ -189,14 +190,14 @@ fn pure(tier: &mut Tier, packages: &Packages) {
 
 /// Tests in front of a real control plane, and the proofs' small sizes.
 fn control_plane(tier: &mut Tier, packages: &Packages) {
-    let built = testkit::binaries::ensure();
-    if let Err(error) = &built {
-        output::error(&format!("{error:#}"));
-    }
-    tier.note("Kubernetes built", built.is_ok());
-    if built.is_err() {
+    let failed = tier.count.failed;
+    tier.run("proofs built", &mut build_proofs());
+    tier.run(
+        "Kubernetes built",
+        proofs().args(["control-plane", "build"]),
+    );
+    if tier.count.failed > failed {
         // Each would fail for the same reason.
-        tier.count.failed += 1;
         return;
     }
     let (pure, real) = packages.with_tests();
@@ -213,20 +214,35 @@ fn control_plane(tier: &mut Tier, packages: &Packages) {
     command.args(pure.iter().flat_map(|name| ["--exclude", name.as_str()]));
     // Two control planes at a time are what two cores carry.
     tier.run(&real.join(", "), command.args(["--", "--test-threads=2"]));
-    let Ok(program) = std::env::current_exe() else {
-        return tier.single("proofs", false);
+    let names = match run::capture(proofs().args(["prove", "--in-test"])) {
+        Ok(names) => names,
+        Err(error) => {
+            output::error(&format!("{error:#}"));
+            return tier.single("proofs", false);
+        }
     };
-    for name in prove::in_test() {
+    for name in names.lines() {
         output::line(&format!("\n== {}: proof {name}", tier.name));
-        let ok =
-            run::watched(Command::new(&program).args(["prove", name]), |_| ()).unwrap_or(false);
+        let ok = run::watched(proofs().args(["prove", name]), |_| ()).unwrap_or(false);
         tier.single(&format!("proof {name}"), ok);
     }
 }
 
+fn build_proofs() -> Command {
+    let mut command = run::cargo();
+    command.args(["build", "--quiet", "--package", "proofs"]);
+    command
+}
+
+/// The program as it was built; not by `cargo run`, which would build it anew when a source has changed meanwhile.
+fn proofs() -> Command {
+    Command::new(run::target().join("debug").join("proofs"))
+}
+
 /// Tests on real hosts, which not every machine can have; one that is to find out must.
 fn hosts(tier: &mut Tier) {
-    if let Err(error) = testkit::hosts::check() {
+    tier.run("proofs built", &mut build_proofs());
+    if let Err(error) = run::capture(proofs().args(["hosts", "check"])) {
         output::line(&format!("\n== {}: cannot run: {error:#}", tier.name));
         if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
             tier.single("hosts can be made", false);

@@ -8,10 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use xtask::{output, run};
 
 pub(crate) use layers::LAYERS;
-
-use crate::{output, run};
 
 /// Checks everything; prints each finding. Whether there was none.
 pub(crate) fn run() -> Result<bool> {

@@ -6,5 +6,4 @@
 
 mod properties;
 mod scenarios;
-mod sim;
 mod tables;

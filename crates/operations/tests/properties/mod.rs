@@ -10,7 +10,8 @@ use operations::drain::{
     Escalation, Event, HandoverState, NodeOutcome, Recorded, State, WaitingOn,
 };
 
-use crate::sim::{Engine, Stop, ms};
+use sandbox::direct::{Engine, OPERATION, Stop};
+use sandbox::ms;
 use worlds::{Kind, world};
 
 const HORIZON: u64 = 1_800_000;
@@ -149,7 +150,12 @@ fn left_behind(engine: &Engine) -> Vec<String> {
         }
     }
     for node in engine.world.truth.nodes.iter() {
-        if engine.world.claims.get(&node.name).map(|by| &**by) == Some("us") {
+        if engine
+            .world
+            .claims
+            .get(&node.name)
+            .is_some_and(|claim| &*claim.holder == OPERATION)
+        {
             left.push(format!("{} is still claimed", node.name));
         }
         if node

@@ -245,7 +245,7 @@ fn a_silent_node_proves_that_its_pods_are_gone() {
                 snapshot.remove_pod(&key, Default::default());
             }
             let mut node = (**node).clone();
-            node.conditions = vec![crate::sim::build::ready(ConditionStatus::True)];
+            node.conditions = vec![sandbox::build::ready(ConditionStatus::True)];
             let key = model::ObjectKey::new("", node.name.clone());
             snapshot.nodes.insert(&key, Arc::new(node));
         }

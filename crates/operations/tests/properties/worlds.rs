@@ -5,8 +5,9 @@ use std::sync::Arc;
 use model::{Amount, PodVolume, Strategy, Text};
 use operations::drain::{Escalation, HandoverMode, Limits, Options};
 
-use crate::sim::build::{self, key};
-use crate::sim::{Action, Delays, Engine, Faults, Foreign, Rng, World, at};
+use sandbox::build::{self, key};
+use sandbox::direct::Engine;
+use sandbox::{Action, Delays, Faults, Foreign, Rng, World, at};
 
 /// Who else acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

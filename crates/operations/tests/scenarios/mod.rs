@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use operations::drain::State;
 
-use crate::sim::Stop;
+use sandbox::direct::Stop;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")

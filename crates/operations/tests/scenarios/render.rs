@@ -6,7 +6,8 @@ use operations::Refusal;
 use operations::drain::{Disposition, Effect, Event, NodeOutcome, PodPlan, Recorded, Waiting};
 use serde_json::Value;
 
-use crate::sim::{Engine, Stop, ms};
+use sandbox::direct::{Engine, OPERATION, Stop};
+use sandbox::ms;
 
 /// Everything about a run.
 pub(crate) fn record(engine: &Engine, stop: Stop) -> String {
@@ -44,7 +45,8 @@ pub(crate) fn record(engine: &Engine, stop: Stop) -> String {
             .world
             .claims
             .get(&node.name)
-            .map_or("nobody", |by| by);
+            .map_or("nobody", |claim| &claim.holder);
+        let holder = if holder == OPERATION { "us" } else { holder };
         let pods: Vec<_> = engine
             .world
             .truth

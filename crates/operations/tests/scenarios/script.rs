@@ -5,8 +5,9 @@ use std::sync::Arc;
 use model::{Amount, ClaimAccess, Labels, PodVolume, Strategy, Text, marks};
 use operations::drain::{Escalation, HandoverMode, Options};
 
-use crate::sim::build::{self, key};
-use crate::sim::{Action, Delays, Engine, Foreign, Rng, World, at};
+use sandbox::build::{self, key};
+use sandbox::direct::Engine;
+use sandbox::{Action, Claim, Delays, Foreign, Rng, World, at};
 
 struct Words<'a> {
     place: String,
@@ -72,6 +73,7 @@ fn time(text: &str) -> u64 {
 
 pub(super) fn read(name: &str, text: &str) -> (Engine, u64) {
     let mut world = World::new(Rng::new(1), Delays::fixed());
+    world.golden = true;
     let mut drain = None;
     let mut horizon = 600_000;
     for (number, line) in text.lines().enumerate() {
@@ -157,7 +159,13 @@ fn object(world: &mut World, words: &Words<'_>) {
             };
             world.truth.claims.insert(&key(name), Arc::new(claim));
         }
-        "held" => drop(world.claims.insert(name.into(), words.text(2))),
+        "held" => drop(world.claims.insert(
+            name.into(),
+            Claim {
+                holder: words.text(2),
+                until: None,
+            },
+        )),
         "forbid" => world.faults.forbidden.push(name.into()),
         "deny" => world.faults.denies = Some(name.into()),
         "down" => world.faults.down = true,

@@ -2,7 +2,7 @@ use model::{Amount, Budget, PodPhase, Selector};
 use operations::drain::verdicts;
 
 use super::{Cluster, said};
-use crate::sim::build;
+use sandbox::build;
 
 fn count(n: i32) -> Option<Amount> {
     Some(Amount::Count(n))

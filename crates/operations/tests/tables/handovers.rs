@@ -7,7 +7,7 @@ use model::{
 use operations::drain::eligible;
 
 use super::{Cluster, said};
-use crate::sim::build::{self, key};
+use sandbox::build::{self, key};
 
 #[track_caller]
 fn check(expected: &str, change: impl FnOnce(&mut Cluster, &mut Pod)) {

@@ -4,8 +4,8 @@ use model::PodVolume;
 use operations::drain::{Disposition, NodeRef, Options, Person, Plan, Request, lint, plan};
 
 use super::{Cluster, mirror, said};
-use crate::sim::at;
-use crate::sim::build;
+use sandbox::at;
+use sandbox::build;
 
 /// A sound plan of a node with one of everything, to be spoilt.
 fn sound() -> (Cluster, Options, Plan) {

@@ -11,7 +11,7 @@ use model::{
     ClusterId, Labels, Node, Pod, Service, Snapshot, Strategy, Workload, WorkloadKind, marks,
 };
 
-use crate::sim::build::{self, key};
+use sandbox::build::{self, key};
 
 /// One node `a`; add what is needed.
 struct Cluster {

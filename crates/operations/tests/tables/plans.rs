@@ -7,8 +7,8 @@ use model::{
 use operations::drain::{HandoverMode, Options, Person, PodPlan, Request, plan, plan_pod};
 
 use super::{Cluster, mirror, said};
-use crate::sim::at;
-use crate::sim::build::{self, key};
+use sandbox::at;
+use sandbox::build::{self, key};
 
 const NOW: u64 = 1_000_000;
 

@@ -10,11 +10,11 @@ use model::{
 };
 
 use super::world::{Action, World};
-use super::{build, ms};
+use crate::{build, ms};
 
 impl World {
     /// Disruption controller: `updatePdbStatus` (v1.36).
-    pub(crate) fn disruption(&mut self) {
+    pub(super) fn disruption(&mut self) {
         let budgets: Vec<_> = self.truth.budgets.iter().cloned().collect();
         for budget in budgets {
             let fresh = self.status(&budget);
@@ -72,7 +72,7 @@ impl World {
     }
 
     /// ReplicaSet and StatefulSet controllers.
-    pub(crate) fn replica_sets(&mut self) {
+    pub(super) fn replica_sets(&mut self) {
         let sets: Vec<_> = [WorkloadKind::ReplicaSet, WorkloadKind::StatefulSet]
             .iter()
             .filter_map(|kind| self.truth.workloads(*kind))
@@ -174,7 +174,7 @@ impl World {
     }
 
     /// Scheduler: spreads by number of pods; the soft taint counts more than that.
-    pub(crate) fn schedule(&mut self) {
+    pub(super) fn schedule(&mut self) {
         let waiting: Vec<_> = self
             .truth
             .pods()
@@ -226,7 +226,7 @@ impl World {
     }
 
     /// Endpoint slice controller, and the watch over services that must stay up.
-    pub(crate) fn endpoints(&mut self) {
+    pub(super) fn endpoints(&mut self) {
         let services: Vec<_> = self.truth.services.iter().cloned().collect();
         let mut changed = false;
         for service in services {
@@ -292,7 +292,7 @@ impl World {
         }
     }
 
-    pub(crate) fn kubelet_ready(&mut self, key: &ObjectKey, uid: &model::Uid) {
+    pub(super) fn kubelet_ready(&mut self, key: &ObjectKey, uid: &model::Uid) {
         let Some(pod) = self.truth.pod(key).filter(|pod| pod.uid == *uid).cloned() else {
             return;
         };
@@ -309,7 +309,7 @@ impl World {
         });
     }
 
-    pub(crate) fn kubelet_stopped(&mut self, key: &ObjectKey, uid: &model::Uid) {
+    pub(super) fn kubelet_stopped(&mut self, key: &ObjectKey, uid: &model::Uid) {
         let Some(pod) = self.truth.pod(key).filter(|pod| pod.uid == *uid).cloned() else {
             return;
         };
@@ -343,7 +343,8 @@ impl OrEmpty for Option<Text> {
     }
 }
 
-pub(crate) fn owner_of(set: &Workload) -> Owner {
+/// The owner reference to a workload.
+pub fn owner_of(set: &Workload) -> Owner {
     let (api_version, kind) = match set.kind {
         WorkloadKind::ReplicaSet => ("apps/v1", "ReplicaSet"),
         WorkloadKind::Deployment => ("apps/v1", "Deployment"),

@@ -1,30 +1,41 @@
+//! The true state, what is about to happen, and the view that lags.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{
     Budget, ClusterId, Deletion, Node, ObjectKey, Pod, ResourceVersion, Snapshot, Text, Time, Uid,
 };
-use operations::Refusal;
-use operations::drain::Effect;
 
-use super::{Faults, Rng, at, ms};
+use super::others::Foreign;
+use super::server::{Faults, Request};
+use crate::{Rng, at, ms};
 
 /// Kinds with a watch of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Watch {
+pub enum Watch {
+    /// Pods.
     Pods,
+    /// PodDisruptionBudgets.
     Budgets,
+    /// Nodes.
     Nodes,
+    /// Workloads, Services, EndpointSlices, claims and volumes.
     Others,
 }
 
 /// What happens at a moment.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub enum Action {
+    /// A watch brings what has changed.
     Deliver(Watch),
+    /// The disruption controller looks.
     Disruption,
+    /// ReplicaSet and StatefulSet controllers look.
     ReplicaSets,
+    /// The scheduler looks.
     Schedule,
+    /// The endpoint slice controller looks.
     Endpoints,
     /// Kubelet reports a pod Ready.
     Ready(ObjectKey, Uid),
@@ -36,56 +47,38 @@ pub(crate) enum Action {
     Answer(u64),
     /// The node controller gives up on a node that reports no more.
     Silent(Text),
+    /// Somebody else does something.
     Foreign(Foreign),
-}
-
-/// What others do.
-#[derive(Clone, Debug)]
-pub(crate) enum Foreign {
-    Uncordon(Text),
-    Cordon(Text),
-    Die(Text),
-    Back(Text),
-    RemoveNode(Text),
-    EvictPod(ObjectKey),
-    /// Deleted at once and made anew under the same name, on this node.
-    Recreate(ObjectKey, Text),
-    Relabel(ObjectKey, Text, Text),
-    Unready(ObjectKey),
-    Healthy(ObjectKey),
-    DropBudget(ObjectKey),
-    EditBudget(ObjectKey, Box<Budget>),
-    /// A bare pod appears on a node that should take none.
-    Intrude(Box<Pod>),
-    Claim(Text, Text),
-    Unclaim(Text),
-    Allow,
-    Forbid(Text),
-    Finalized(ObjectKey),
-    Pause,
-    Resume,
-    Cancel,
-    Restart,
 }
 
 /// How long things take, milliseconds, from–to.
 #[derive(Clone, Debug)]
-pub(crate) struct Delays {
-    pub(crate) pods: (u64, u64),
-    pub(crate) budgets: (u64, u64),
-    pub(crate) nodes: (u64, u64),
-    pub(crate) others: (u64, u64),
-    pub(crate) request: (u64, u64),
-    pub(crate) controllers: (u64, u64),
-    pub(crate) disruption: (u64, u64),
-    pub(crate) endpoints: (u64, u64),
-    pub(crate) start: (u64, u64),
-    pub(crate) stop: (u64, u64),
+pub struct Delays {
+    /// Until a watch shows pods.
+    pub pods: (u64, u64),
+    /// Until a watch shows budgets.
+    pub budgets: (u64, u64),
+    /// Until a watch shows nodes.
+    pub nodes: (u64, u64),
+    /// Until a watch shows anything else.
+    pub others: (u64, u64),
+    /// A request to the server, and its answer back.
+    pub request: (u64, u64),
+    /// Until ReplicaSet controller and scheduler look.
+    pub controllers: (u64, u64),
+    /// Until the disruption controller looks.
+    pub disruption: (u64, u64),
+    /// Until the endpoint slice controller looks.
+    pub endpoints: (u64, u64),
+    /// Until a pod that was bound is Ready.
+    pub start: (u64, u64),
+    /// Until a pod that was deleted has stopped.
+    pub stop: (u64, u64),
 }
 
 impl Delays {
     /// The same every time.
-    pub(crate) fn fixed() -> Self {
+    pub fn fixed() -> Self {
         Self {
             pods: (20, 20),
             budgets: (30, 30),
@@ -101,7 +94,7 @@ impl Delays {
     }
 
     /// Anything from fast to slow.
-    pub(crate) fn random(rng: &mut Rng) -> Self {
+    pub fn random(rng: &mut Rng) -> Self {
         let mut span = |most: u64| {
             let most = 1 + rng.below(most);
             (1, most)
@@ -121,48 +114,72 @@ impl Delays {
     }
 }
 
+/// A claim Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who holds it; for us the operation.
+    pub holder: Text,
+    /// Until when it counts; `None` for ever.
+    pub until: Option<Time>,
+}
+
 /// The cluster as it is, and as it is seen.
-pub(crate) struct World {
-    pub(crate) now: Time,
-    pub(crate) rng: Rng,
-    pub(crate) delays: Delays,
-    pub(crate) faults: Faults,
-    pub(crate) truth: Snapshot,
-    pub(crate) view: Snapshot,
+pub struct World {
+    /// The moment.
+    pub now: Time,
+    /// Where chance comes from.
+    pub rng: Rng,
+    /// How long things take.
+    pub delays: Delays,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// The cluster as it is.
+    pub truth: Snapshot,
+    /// The cluster as it is seen.
+    pub view: Snapshot,
     version: u64,
     serial: u64,
     queue: BTreeMap<(Time, u64), Action>,
     scheduled: BTreeMap<u8, Time>,
     dirty_pods: BTreeSet<ObjectKey>,
     buried: BTreeMap<ObjectKey, ResourceVersion>,
-    pub(crate) disrupted_at: BTreeMap<(ObjectKey, Text), Time>,
-    pub(crate) claims: BTreeMap<Text, Text>,
-    pub(crate) dead: BTreeSet<Text>,
-    pub(crate) never_stops: BTreeSet<Text>,
+    /// When the server put a pod into a budget's `disruptedPods`.
+    pub disrupted_at: BTreeMap<(ObjectKey, Text), Time>,
+    /// Claim Leases by node.
+    pub claims: BTreeMap<Text, Claim>,
+    /// As when the golden scenarios were recorded: a claim leaves no annotation, a cordon writes to a node that has one.
+    pub golden: bool,
+    /// Nodes whose kubelet does nothing.
+    pub dead: BTreeSet<Text>,
+    /// Apps whose pods never stop.
+    pub never_stops: BTreeSet<Text>,
     /// Workloads whose pods never become Ready on this node name, empty for anywhere.
-    pub(crate) never_ready: BTreeSet<Text>,
-    pub(crate) capacity: BTreeMap<Text, usize>,
-    pub(crate) requests: BTreeMap<u64, (Effect, Option<Option<Refusal>>)>,
+    pub never_ready: BTreeSet<Text>,
+    /// Most pods of a node; without an entry there is no limit.
+    pub capacity: BTreeMap<Text, usize>,
+    pub(super) requests: BTreeMap<u64, Request>,
     /// Services that must never be without a ready endpoint, with the fewest seen.
-    pub(crate) guarded: BTreeMap<ObjectKey, usize>,
-    pub(crate) tally: Tally,
+    pub guarded: BTreeMap<ObjectKey, usize>,
+    /// What was counted.
+    pub tally: Tally,
     /// Pods whose eviction was sent when they were not seen to be ready.
-    pub(crate) racing: BTreeSet<Uid>,
+    pub racing: BTreeSet<Uid>,
 }
 
 /// What the server counted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Evictions accepted by the server, by UID.
-    pub(crate) accepted: BTreeMap<Uid, u32>,
+    pub accepted: BTreeMap<Uid, u32>,
     /// Evictions refused for a budget.
-    pub(crate) refused: u32,
+    pub refused: u32,
     /// Things that must never happen.
-    pub(crate) violations: Vec<String>,
+    pub violations: Vec<String>,
 }
 
 impl World {
-    pub(crate) fn new(rng: Rng, delays: Delays) -> Self {
+    /// An empty cluster.
+    pub fn new(rng: Rng, delays: Delays) -> Self {
         let empty = || Snapshot::new(ClusterId::from("sim"));
         Self {
             now: at(0),
@@ -179,6 +196,7 @@ impl World {
             buried: BTreeMap::new(),
             disrupted_at: BTreeMap::new(),
             claims: BTreeMap::new(),
+            golden: false,
             dead: BTreeSet::new(),
             never_stops: BTreeSet::new(),
             never_ready: BTreeSet::new(),
@@ -200,18 +218,21 @@ impl World {
         self.serial
     }
 
-    pub(crate) fn violation(&mut self, what: String) {
+    /// Notes something that must never happen.
+    pub fn violation(&mut self, what: String) {
         self.tally
             .violations
             .push(format!("{} ms: {what}", ms(self.now)));
     }
 
-    pub(crate) fn at(&mut self, time: Time, action: Action) {
+    /// Lets something happen at a moment, or now if that has passed.
+    pub fn at(&mut self, time: Time, action: Action) {
         let serial = self.serial();
         self.queue.insert((time.max(self.now), serial), action);
     }
 
-    pub(crate) fn after(&mut self, span: (u64, u64), action: Action) {
+    /// Lets something happen after a while.
+    pub fn after(&mut self, span: (u64, u64), action: Action) {
         let time = at(ms(self.now) + self.rng.within(span));
         self.at(time, action);
     }
@@ -230,7 +251,7 @@ impl World {
     }
 
     /// The next thing that happens, if it does not happen later than `until`.
-    pub(crate) fn next(&mut self, until: Option<Time>) -> Option<Action> {
+    pub fn next(&mut self, until: Option<Time>) -> Option<Action> {
         let (time, _) = *self.queue.keys().next()?;
         if until.is_some_and(|until| time > until) {
             return None;
@@ -300,7 +321,7 @@ impl World {
     }
 
     /// The view of somebody who has just listed everything.
-    pub(crate) fn list(&mut self) {
+    pub fn list(&mut self) {
         let mut view = Snapshot::new(self.truth.cluster.clone());
         for pod in self.truth.pods().iter() {
             view.put_pod(pod.clone());
@@ -313,7 +334,8 @@ impl World {
         self.buried.clear();
     }
 
-    pub(crate) fn put_pod(&mut self, mut pod: Pod) {
+    /// Adds or replaces a pod.
+    pub fn put_pod(&mut self, mut pod: Pod) {
         pod.version = self.next_version();
         self.dirty_pods.insert(pod.key.clone());
         self.truth.put_pod(Arc::new(pod));
@@ -321,7 +343,7 @@ impl World {
     }
 
     /// Changes a pod, if it is still that one.
-    pub(crate) fn change_pod(&mut self, key: &ObjectKey, change: impl FnOnce(&mut Pod)) {
+    pub fn change_pod(&mut self, key: &ObjectKey, change: impl FnOnce(&mut Pod)) {
         if let Some(pod) = self.truth.pod(key) {
             let mut pod = (**pod).clone();
             change(&mut pod);
@@ -361,14 +383,16 @@ impl World {
         self.after((least, most), Action::Stopped(key.clone(), pod.uid.clone()));
     }
 
-    pub(crate) fn put_node(&mut self, mut node: Node) {
+    /// Adds or replaces a node.
+    pub fn put_node(&mut self, mut node: Node) {
         node.version = self.next_version();
         let key = ObjectKey::new("", node.name.clone());
         self.truth.nodes.insert(&key, Arc::new(node));
         self.touched(Watch::Nodes);
     }
 
-    pub(crate) fn change_node(&mut self, name: &str, change: impl FnOnce(&mut Node)) {
+    /// Changes a node, if it is there.
+    pub fn change_node(&mut self, name: &str, change: impl FnOnce(&mut Node)) {
         if let Some(node) = self.truth.node(name) {
             let mut node = (**node).clone();
             change(&mut node);
@@ -376,20 +400,23 @@ impl World {
         }
     }
 
-    pub(crate) fn remove_node(&mut self, name: &str) {
+    /// Removes a node object.
+    pub fn remove_node(&mut self, name: &str) {
         self.next_version();
         self.truth.nodes.remove(&ObjectKey::new("", name));
         self.touched(Watch::Nodes);
     }
 
-    pub(crate) fn put_budget(&mut self, mut budget: Budget) {
+    /// Adds or replaces a budget.
+    pub fn put_budget(&mut self, mut budget: Budget) {
         budget.version = self.next_version();
         let key = budget.key.clone();
         self.truth.budgets.insert(&key, Arc::new(budget));
         self.touched(Watch::Budgets);
     }
 
-    pub(crate) fn remove_budget(&mut self, key: &ObjectKey) {
+    /// Removes a budget.
+    pub fn remove_budget(&mut self, key: &ObjectKey) {
         self.next_version();
         self.truth.budgets.remove(key);
         self.touched(Watch::Budgets);

@@ -8,18 +8,20 @@ use model::{
     TolerationOperator, Workload, WorkloadKind, marks,
 };
 
-use super::at;
-pub(crate) use super::controllers::owner_of as owner;
-use super::world::World;
+use crate::at;
+use crate::cluster::World;
+pub use crate::cluster::owner_of as owner;
 
 /// The namespace of everything.
-pub(crate) const NS: &str = "shop";
+pub const NS: &str = "shop";
 
-pub(crate) fn key(name: &str) -> ObjectKey {
+/// A key in [`NS`].
+pub fn key(name: &str) -> ObjectKey {
     ObjectKey::new(NS, name)
 }
 
-pub(crate) fn node(name: &str) -> Node {
+/// A ready node.
+pub fn node(name: &str) -> Node {
     Node {
         name: name.into(),
         uid: format!("uid-{name}").into(),
@@ -39,7 +41,8 @@ pub(crate) fn node(name: &str) -> Node {
     }
 }
 
-pub(crate) fn ready(status: ConditionStatus) -> Condition {
+/// A Ready condition.
+pub fn ready(status: ConditionStatus) -> Condition {
     Condition {
         kind: "Ready".into(),
         status,
@@ -50,7 +53,7 @@ pub(crate) fn ready(status: ConditionStatus) -> Condition {
 }
 
 /// A running, ready, bare pod.
-pub(crate) fn pod(name: &str, node: &str) -> Pod {
+pub fn pod(name: &str, node: &str) -> Pod {
     Pod {
         key: key(name),
         uid: format!("uid-{name}").into(),
@@ -74,7 +77,8 @@ pub(crate) fn pod(name: &str, node: &str) -> Pod {
     }
 }
 
-pub(crate) fn budget(name: &str, least: Option<Amount>, most: Option<Amount>) -> Budget {
+/// A budget over the app of that name, with a status nobody has written yet.
+pub fn budget(name: &str, least: Option<Amount>, most: Option<Amount>) -> Budget {
     Budget {
         key: key(name),
         uid: format!("uid-pdb-{name}").into(),
@@ -94,7 +98,8 @@ pub(crate) fn budget(name: &str, least: Option<Amount>, most: Option<Amount>) ->
     }
 }
 
-pub(crate) fn workload(kind: WorkloadKind, name: &str, replicas: i32) -> Workload {
+/// A workload without pods.
+pub fn workload(kind: WorkloadKind, name: &str, replicas: i32) -> Workload {
     let hash = format!("hash-{name}");
     Workload {
         kind,
@@ -112,7 +117,8 @@ pub(crate) fn workload(kind: WorkloadKind, name: &str, replicas: i32) -> Workloa
     }
 }
 
-pub(crate) fn tolerates_cordon() -> Toleration {
+/// What a pod needs to stay on a cordoned node.
+pub fn tolerates_cordon() -> Toleration {
     Toleration {
         key: Taint::unschedulable().key,
         operator: TolerationOperator::Exists,
@@ -121,14 +127,16 @@ pub(crate) fn tolerates_cordon() -> Toleration {
     }
 }
 
-pub(crate) fn surge(most: i32) -> Option<Strategy> {
+/// A rolling update with so many surplus pods.
+pub fn surge(most: i32) -> Option<Strategy> {
     Some(Strategy::RollingUpdate {
         max_surge: Amount::Count(most),
     })
 }
 
 impl World {
-    pub(crate) fn put_workload(&mut self, workload: Workload) {
+    /// Adds or replaces a workload.
+    pub fn put_workload(&mut self, workload: Workload) {
         self.next_version();
         let key = workload.key.clone();
         self.truth
@@ -138,7 +146,7 @@ impl World {
     }
 
     /// A Deployment with its ReplicaSet, Service and pods on these nodes; `shape` changes every pod of it.
-    pub(crate) fn deploy(
+    pub fn deploy(
         &mut self,
         name: &str,
         nodes: &[Text],
@@ -159,13 +167,15 @@ impl World {
         self.truth.services.insert(&key(name), Arc::new(service));
     }
 
-    pub(crate) fn stateful(&mut self, name: &str, nodes: &[Text], shape: impl Fn(&mut Pod)) {
+    /// A StatefulSet with pods on these nodes.
+    pub fn stateful(&mut self, name: &str, nodes: &[Text], shape: impl Fn(&mut Pod)) {
         let set = workload(WorkloadKind::StatefulSet, name, nodes.len() as i32);
         self.pods_of(&set, nodes, shape);
         self.put_workload(set);
     }
 
-    pub(crate) fn daemons(&mut self, name: &str, nodes: &[Text]) {
+    /// A DaemonSet with pods on these nodes.
+    pub fn daemons(&mut self, name: &str, nodes: &[Text]) {
         let set = workload(WorkloadKind::DaemonSet, name, 0);
         self.pods_of(&set, nodes, |_| {});
         self.put_workload(set);

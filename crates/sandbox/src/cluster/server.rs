@@ -2,31 +2,41 @@
 
 use std::sync::Arc;
 
-use model::{Labels, ObjectKey, Pod, PodPhase, ResourceVersion, Taint, TaintEffect, Text, marks};
+use model::{Labels, ObjectKey, OperationId, Pod, PodPhase, ResourceVersion, Text, marks};
 use operations::Refusal;
-use operations::drain::{Effect, NodeJob, PodJob, Target};
+use operations::drain::{Effect, PodJob, Target};
 
 use super::world::{Action, World};
+use crate::{at, ms};
+
+/// A write on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    operation: OperationId,
+    effect: Effect,
+    /// What the server said, once it has.
+    answer: Option<Option<Refusal>>,
+}
 
 /// What goes wrong.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     /// Of a hundred requests so many are lost before they took effect.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// Of a hundred requests so many take effect, and the answer is lost.
-    pub(crate) unheard: u64,
+    pub unheard: u64,
     /// Of a hundred evictions so many are denied by a webhook.
-    pub(crate) denied: u64,
+    pub denied: u64,
     /// Jobs that are forbidden, by name.
-    pub(crate) forbidden: Vec<Text>,
+    pub forbidden: Vec<Text>,
     /// Webhook that denies evictions of pods with this label `app`.
-    pub(crate) denies: Option<Text>,
+    pub denies: Option<Text>,
     /// Nothing can be reached.
-    pub(crate) down: bool,
+    pub down: bool,
 }
 
 /// Name of a job, as scripts and faults write it.
-pub(crate) fn job_name(effect: &Effect) -> String {
+pub fn job_name(effect: &Effect) -> String {
     match effect {
         Effect::Node { job, .. } => format!("{job:?}"),
         Effect::Pod { job, .. } => format!("{job:?}"),
@@ -34,16 +44,23 @@ pub(crate) fn job_name(effect: &Effect) -> String {
 }
 
 impl World {
-    /// A request leaves the engine.
-    pub(crate) fn send(&mut self, effect: Effect) {
+    /// A request leaves an engine. The number under which its answer comes.
+    pub fn send(&mut self, operation: &OperationId, effect: Effect) -> u64 {
         let id = self.serial();
-        self.requests.insert(id, (effect, None));
+        let request = Request {
+            operation: operation.clone(),
+            effect,
+            answer: None,
+        };
+        self.requests.insert(id, request);
         let span = self.delays.request;
         self.after(span, Action::Process(id));
+        id
     }
 
-    pub(crate) fn process(&mut self, id: u64) {
-        let Some((effect, _)) = self.requests.get(&id).cloned() else {
+    /// The server takes a request up.
+    pub(super) fn process(&mut self, id: u64) {
+        let Some(request) = self.requests.get(&id).cloned() else {
             return;
         };
         let lost = self.faults.down || self.rng.percent(self.faults.lost);
@@ -56,27 +73,32 @@ impl World {
         let refusal = if lost {
             unavailable()
         } else {
-            let refusal = self.perform(&effect);
+            let refusal = self.perform(&request.operation, &request.effect);
             if unheard { unavailable() } else { refusal }
         };
-        if let Some((_, answer)) = self.requests.get_mut(&id) {
-            *answer = Some(refusal);
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.answer = Some(refusal);
         }
         let span = self.delays.request;
         self.after(span, Action::Answer(id));
     }
 
+    /// Takes an answer that has come: what was sent, and the refusal.
+    pub fn answer(&mut self, id: u64) -> Option<(Effect, Option<Refusal>)> {
+        let request = self.requests.remove(&id)?;
+        Some((request.effect, request.answer?))
+    }
+
     /// A process that dies leaves its requests with the server, or not.
-    pub(crate) fn drop_requests(&mut self) {
-        let open: Vec<_> = std::mem::take(&mut self.requests).into_values().collect();
-        for (effect, answer) in open {
-            if answer.is_none() && self.rng.percent(50) {
-                self.perform(&effect);
+    pub fn drop_requests(&mut self) {
+        for request in std::mem::take(&mut self.requests).into_values() {
+            if request.answer.is_none() && self.rng.percent(50) {
+                self.perform(&request.operation, &request.effect);
             }
         }
     }
 
-    fn perform(&mut self, effect: &Effect) -> Option<Refusal> {
+    fn perform(&mut self, operation: &OperationId, effect: &Effect) -> Option<Refusal> {
         let name = job_name(effect);
         if self.faults.forbidden.iter().any(|job| **job == *name) {
             return Some(Refusal::Forbidden {
@@ -84,9 +106,10 @@ impl World {
             });
         }
         match effect {
-            Effect::Node { node, job } => self.node_job(node, *job),
+            Effect::Node { node, job } => self.node_job(operation, node, *job),
             Effect::Pod { target, job } => match job {
-                PodJob::BeginHandover | PodJob::UndoHandover => self.relabel(target, *job),
+                PodJob::BeginHandover => self.begin_handover(operation, target),
+                PodJob::UndoHandover => self.undo_handover(operation, target),
                 PodJob::Evict => self.evict(target),
                 PodJob::Delete => {
                     let refusal = self.precondition(target);
@@ -100,57 +123,6 @@ impl World {
         }
     }
 
-    fn node_job(&mut self, node: &operations::drain::NodeRef, job: NodeJob) -> Option<Refusal> {
-        let name = &node.name;
-        if self
-            .truth
-            .node(name)
-            .is_none_or(|seen| seen.uid != node.uid)
-        {
-            return Some(Refusal::Gone);
-        }
-        let holder = self.claims.get(name).cloned();
-        if let Some(holder) = holder.filter(|holder| **holder != *"us") {
-            if job == NodeJob::Claim {
-                let until = None;
-                return Some(Refusal::Claimed { holder, until });
-            }
-            if job == NodeJob::Release {
-                return None;
-            }
-        }
-        let ours = |annotations: &Labels| annotations.get(marks::CORDONED).is_some();
-        match job {
-            NodeJob::Claim => drop(self.claims.insert(name.clone(), "us".into())),
-            NodeJob::Release => drop(self.claims.remove(name)),
-            NodeJob::Cordon => self.change_node(name, |node| {
-                if !node.unschedulable {
-                    node.unschedulable = true;
-                    node.annotations = Labels::of([(marks::CORDONED, "true")]);
-                }
-            }),
-            NodeJob::Uncordon => self.change_node(name, |node| {
-                if ours(&node.annotations) {
-                    node.unschedulable = false;
-                    node.annotations = Labels::default();
-                }
-            }),
-            NodeJob::TaintNext => self.change_node(name, |node| {
-                node.taints.retain(|taint| &*taint.key != marks::NEXT_TAINT);
-                node.taints.push(Taint {
-                    key: marks::NEXT_TAINT.into(),
-                    value: "".into(),
-                    effect: TaintEffect::PreferNoSchedule,
-                });
-            }),
-            NodeJob::UntaintNext => self.change_node(name, |node| {
-                node.taints.retain(|taint| &*taint.key != marks::NEXT_TAINT);
-            }),
-            NodeJob::MarkProgress | NodeJob::MarkDrained | NodeJob::MarkStopped => {}
-        }
-        None
-    }
-
     fn precondition(&self, target: &Target) -> Option<Refusal> {
         let Some(pod) = self.truth.pod(&target.pod) else {
             return Some(Refusal::Gone);
@@ -162,44 +134,45 @@ impl World {
         })
     }
 
-    fn relabel(&mut self, target: &Target, job: PodJob) -> Option<Refusal> {
-        if let Some(refusal) = self.precondition(target) {
-            // Undoing reads the pod itself and only asks for the UID.
-            let gone = self
-                .truth
-                .pod(&target.pod)
-                .is_none_or(|pod| pod.uid != target.uid);
-            if job == PodJob::BeginHandover || gone {
-                return Some(refusal);
+    fn begin_handover(&mut self, operation: &OperationId, target: &Target) -> Option<Refusal> {
+        let refusal = self.precondition(target);
+        if refusal.is_none() {
+            let hash = target.hash.clone().unwrap_or_else(|| "".into());
+            self.change_pod(&target.pod, |pod| {
+                pod.annotations = Labels::from_pairs([
+                    (marks::HANDOVER.into(), operation.0.clone()),
+                    (marks::HANDOVER_HASH.into(), hash.clone()),
+                ]);
+                set_label(pod, marks::TEMPLATE_HASH, format!("{hash}-refloat").into());
+            });
+        }
+        refusal
+    }
+
+    /// Reads the pod itself and only asks for UID and mark.
+    fn undo_handover(&mut self, operation: &OperationId, target: &Target) -> Option<Refusal> {
+        let Some(pod) = self.truth.pod(&target.pod) else {
+            return Some(Refusal::Gone);
+        };
+        if pod.uid != target.uid {
+            let message = "the precondition does not match".into();
+            return Some(Refusal::Changed { message });
+        }
+        match pod.annotations.get(marks::HANDOVER) {
+            None => None,
+            Some(other) if other != operation.as_str() => Some(Refusal::Claimed {
+                holder: other.into(),
+                until: None,
+            }),
+            Some(_) => {
+                let hash = target.hash.clone().unwrap_or_else(|| "".into());
+                self.change_pod(&target.pod, |pod| {
+                    pod.annotations = Labels::default();
+                    set_label(pod, marks::TEMPLATE_HASH, hash);
+                });
+                None
             }
         }
-        let hash = target.hash.clone().unwrap_or_else(|| "".into());
-        let undone = self
-            .truth
-            .pod(&target.pod)
-            .is_some_and(|pod| pod.annotations.get(marks::HANDOVER).is_none());
-        if job == PodJob::UndoHandover && undone {
-            return None;
-        }
-        self.change_pod(&target.pod, |pod| {
-            let begins = job == PodJob::BeginHandover;
-            let old = hash.clone();
-            let hash: Text = if begins {
-                format!("{hash}-refloat").into()
-            } else {
-                hash
-            };
-            pod.annotations = if begins {
-                Labels::from_pairs([
-                    (marks::HANDOVER.into(), "op".into()),
-                    (marks::HANDOVER_HASH.into(), old),
-                ])
-            } else {
-                Labels::default()
-            };
-            set_label(pod, marks::TEMPLATE_HASH, hash);
-        });
-        None
     }
 
     /// `pkg/registry/core/pod/storage/eviction.go` (v1.36).
@@ -264,12 +237,12 @@ impl World {
         let mut taken = (**budget).clone();
         taken.allowed -= 1;
         taken.disrupted.insert(pod.key.name.clone());
-        let at = self.now;
+        let since = self.now;
         self.disrupted_at
-            .insert((budget.key.clone(), pod.key.name.clone()), at);
+            .insert((budget.key.clone(), pod.key.name.clone()), since);
         self.put_budget(taken);
         // The controller looks again when the entry has expired.
-        self.at(super::at(super::ms(at) + 120_001), Action::Disruption);
+        self.at(at(ms(since) + 120_001), Action::Disruption);
         None
     }
 
@@ -295,7 +268,7 @@ impl World {
     }
 
     /// Somebody else's eviction, by the same rules.
-    pub(crate) fn foreign_evict(&mut self, key: &ObjectKey) {
+    pub(super) fn foreign_evict(&mut self, key: &ObjectKey) {
         if let Some(pod) = self.truth.pod(key).cloned() {
             let refused = self.tally.refused;
             if self.take_from_budget(&pod).is_none() {
@@ -306,7 +279,7 @@ impl World {
     }
 }
 
-pub(crate) fn set_label(pod: &mut Pod, name: &str, value: Text) {
+pub(super) fn set_label(pod: &mut Pod, name: &str, value: Text) {
     let pairs = pod.labels.iter().map(|(k, v)| (k.clone(), v.clone()));
     let pairs: Vec<_> = pairs.chain([(Arc::from(name), value)]).collect();
     pod.labels = Labels::from_pairs(pairs);

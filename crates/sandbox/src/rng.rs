@@ -1,9 +1,10 @@
 /// A small seeded generator (splitmix64).
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The same seed gives the same numbers.
+    pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
 
@@ -16,17 +17,17 @@ impl Rng {
     }
 
     /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
     /// A number within the bounds, both included.
-    pub(crate) fn within(&mut self, (least, most): (u64, u64)) -> u64 {
+    pub fn within(&mut self, (least, most): (u64, u64)) -> u64 {
         least + self.below(most - least + 1)
     }
 
     /// True in so many of a hundred cases.
-    pub(crate) fn percent(&mut self, chance: u64) -> bool {
+    pub fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 }

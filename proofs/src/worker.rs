@@ -206,7 +206,10 @@ fn hook(args: &Args, own: Arc<OnceLock<Store>>) -> AfterCommit {
                 id: HOLD.into(),
                 cluster: "".into(),
                 kind: HOLD.into(),
+                version: 1,
+                parent: None,
                 nodes: Vec::new(),
+                occupies: false,
                 by: HOLD.into(),
                 created: Time::now(),
             };

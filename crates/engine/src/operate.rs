@@ -125,21 +125,20 @@ impl Engine {
             id: request.id.clone(),
             cluster: cluster.clone(),
             kind: "drain".into(),
+            version: 1,
+            parent: None,
+            occupies: true,
             nodes: request.nodes.iter().map(|node| node.name.clone()).collect(),
             by: by.user.clone(),
             created: request.at,
         };
         let id = request.id.clone();
         let at = request.at;
-        let store = self.store();
         let turn = self.starting(&id);
         let _turn = turn.lock().await;
-        store
-            .begin(row, new_event(at, &Event::Requested { request }))
-            .await?;
-        store
-            .append(&id, 2, vec![new_event(at, &Event::Planned { plan })])
-            .await?;
+        let first = [Event::Requested { request }, Event::Planned { plan }];
+        let first: Vec<_> = first.iter().map(|event| new_event(at, event)).collect();
+        self.store().begin(row, first).await?;
         self.start(&member, &id, None).await?;
         Ok(id)
     }

@@ -215,7 +215,7 @@ impl Runner {
         for event in &events {
             next.apply(at, event).map_err(illegal)?;
         }
-        let rows = events.iter().map(|event| new_event(at, event)).collect();
+        let rows: Vec<_> = events.iter().map(|event| new_event(at, event)).collect();
         let id = self.id();
         self.seq = match next.ended {
             Some((ended, outcome)) => {

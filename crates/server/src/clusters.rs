@@ -178,7 +178,7 @@ async fn take_up_in(engine: Engine, cluster: ClusterId) {
     loop {
         ticks.tick().await;
         let filter = Filter {
-            active_only: true,
+            ended: Some(false),
             cluster: Some(cluster.clone()),
             ..Filter::default()
         };

@@ -1,6 +1,6 @@
 //! CRC-32 over length-prefixed fields.
 
-use model::Time;
+use model::{OperationId, Time};
 
 use crate::rows::{AuditRow, OperationRow};
 
@@ -40,9 +40,16 @@ pub(crate) fn identity(row: &OperationRow) -> i64 {
         .text(&row.by)
         .number(nanoseconds(row.created))
         .number(row.nodes.len() as i64);
-    row.nodes
-        .iter()
-        .fold(sum, |sum, node| sum.text(node))
+    let sum = row.nodes.iter().fold(sum, |sum, node| sum.text(node));
+    // Records of version 2 know only operations of this form, and their sums stay valid.
+    let plain = row.version == 1 && row.parent.is_none() && row.occupies;
+    if plain {
+        return sum.done();
+    }
+    let parent = row.parent.as_ref().map_or("", OperationId::as_str);
+    sum.number(i64::from(row.version))
+        .text(parent)
+        .number(i64::from(row.occupies))
         .done()
 }
 
@@ -54,6 +61,7 @@ pub(crate) struct Progress {
     pub(crate) chain: i64,
     pub(crate) format: u32,
     pub(crate) ended: Option<(i64, String)>,
+    pub(crate) summary: Option<String>,
 }
 
 impl Progress {
@@ -63,9 +71,14 @@ impl Progress {
             .number(self.last_seq)
             .number(self.chain)
             .number(i64::from(self.format));
-        match &self.ended {
+        let sum = match &self.ended {
             None => sum.number(0),
             Some((at, outcome)) => sum.number(1).number(*at).text(outcome),
+        };
+        // Records of version 2 have none.
+        match &self.summary {
+            None => sum,
+            Some(summary) => sum.text(summary),
         }
         .done()
     }

@@ -9,7 +9,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::error::{At, StoreError};
 
 /// One per version of the record, each in a transaction of its own.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 const KNOWN: u32 = MIGRATIONS.len() as u32;
 const APPLICATION: i64 = 0x5246_4C54;
 /// Readers hold a lock for moments only, when the WAL is recovered or reset.

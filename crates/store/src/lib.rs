@@ -3,10 +3,13 @@
 //! The store knows nothing of what an operation does: an event is a moment and a text (JSON, by its owner's choice).
 //! It promises the following.
 //!
-//! - **An answer means it is on disk.** `begin`, `append`, `end` and `audit` answer after the commit has been synced
+//! - **An answer means it is on disk.** Whatever writes answers after the commit has been synced
 //!   (WAL, `synchronous=FULL`). Concurrent callers share one commit; each gets its own answer.
 //! - **Append-only.** Triggers refuse a change or removal of events, audit entries and ended operations.
-//! - **One active operation per node**, kept by a unique index, whoever asks ([`StoreError::NodeBusy`]).
+//! - **A node is one operation's**, and those it is part of, until it ends ([`StoreError::NodeBusy`]). Whoever asks,
+//!   the answer is found and kept in one transaction.
+//! - **A list reads no events.** What it shows of an operation stands on the operation's row, from the same commit.
+//! - **A generation is given out once** ([`Store::next_generation`]), whatever the clock does.
 //! - **Optimistic.** A writer says which sequence number comes next; a second writer gets [`StoreError::Conflict`].
 //! - **Damage is named.** Every event carries a checksum over itself and the one before it, every operation one over
 //!   its row, so a changed, missing or cut-off event is [`StoreError::Corrupt`] with its number. The checksums are
@@ -28,6 +31,8 @@ mod checksum;
 mod connection;
 mod error;
 mod file;
+mod generations;
+mod occupation;
 mod read;
 mod rows;
 mod store;
@@ -37,7 +42,7 @@ mod writer;
 pub use agents::{AgentRow, TokenRefused, TokenRow};
 pub use error::StoreError;
 pub use rows::{
-    AuditEntry, AuditRow, Committed, Ended, Filter, NewEvent, OperationRow, Recorded, StoredEvent,
-    Verified,
+    AuditEntry, AuditRow, Batch, Committed, Ended, Filter, NewEvent, OperationRow, Recorded,
+    StoredEvent, Verified,
 };
 pub use store::{AfterCommit, Options, Store};

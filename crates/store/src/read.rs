@@ -3,15 +3,23 @@
 use std::path::Path;
 
 use model::{OperationId, Text};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use crate::checksum::{self, Progress, moment};
+use crate::checksum::{self, Progress, moment, nanoseconds};
 use crate::error::{At, StoreError};
 use crate::rows::{
     AuditEntry, AuditRow, Ended, Filter, OperationRow, Recorded, StoredEvent, Verified,
 };
 
-const COLUMNS: &str = "number, id, cluster, kind, by, created, identity, last_seq, chain, format, ended, outcome, seal";
+/// So many rows are held at once when all are read.
+const PAGE: u32 = 1000;
+
+/// What [`Raw::read`] reads, of an operation `o` and the one it is part of, `p`.
+const COLUMNS: &str =
+    "o.number, o.id, o.cluster, o.kind, o.by, o.created, o.identity, o.last_seq, o.chain, o.format,
+    o.ended, o.outcome, o.seal, o.version, o.occupies, o.summary, p.id";
+/// The columns of a node of it, and whether it is occupied, follow.
+const NODE: usize = 17;
 
 /// A row of `operations`, its nodes yet to come.
 struct Raw {
@@ -25,13 +33,17 @@ impl Raw {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let ended: Option<i64> = row.get(10)?;
         let outcome: Option<String> = row.get(11)?;
+        let parent: Option<String> = row.get(16)?;
         Ok(Self {
             number: row.get(0)?,
             operation: OperationRow {
                 id: row.get::<_, String>(1)?.into(),
                 cluster: row.get::<_, String>(2)?.into(),
                 kind: text(row, 3)?,
+                version: row.get(13)?,
+                parent: parent.map(OperationId::from),
                 nodes: Vec::new(),
+                occupies: row.get(14)?,
                 by: text(row, 4)?,
                 created: moment(row.get(5)?),
             },
@@ -41,6 +53,7 @@ impl Raw {
                 chain: row.get(8)?,
                 format: row.get(9)?,
                 ended: ended.zip(outcome),
+                summary: row.get(15)?,
             },
             seal: row.get(12)?,
         })
@@ -50,43 +63,23 @@ impl Raw {
         if self.progress.seal() == self.seal {
             return Ok(());
         }
-        let detail = "its row does not match its checksum";
-        Err(StoreError::corrupt(
-            path,
-            Some(&self.operation.id),
-            None,
-            detail,
-        ))
+        Err(self.corrupt(path, "its row does not match its checksum"))
     }
 
-    fn complete(mut self, conn: &Connection, path: &Path) -> Result<Recorded, StoreError> {
+    fn corrupt(&self, path: &Path, detail: &str) -> StoreError {
+        StoreError::corrupt(path, Some(&self.operation.id), None, detail)
+    }
+
+    /// Whether its nodes have to be occupied by it now.
+    fn occupies_now(&self) -> bool {
+        self.operation.occupies && self.progress.ended.is_none()
+    }
+
+    /// With all its nodes.
+    fn complete(self, path: &Path) -> Result<Recorded, StoreError> {
         self.check_seal(path)?;
-        let mut statement = conn
-            .prepare_cached(
-                "SELECT node, active FROM operation_nodes WHERE operation = ?1 ORDER BY position",
-            )
-            .at(path)?;
-        let nodes = statement
-            .query_map([self.number], |row| Ok((text(row, 0)?, row.get(1)?)))
-            .and_then(Iterator::collect::<rusqlite::Result<Vec<(Text, bool)>>>)
-            .map_err(|error| {
-                of(
-                    &self.operation.id,
-                    None,
-                    StoreError::from_sqlite(path, error),
-                )
-            })?;
-        let occupied = self.progress.ended.is_none();
-        let agree = nodes.iter().all(|(_, active)| *active == occupied);
-        self.operation.nodes = nodes.into_iter().map(|(node, _)| node).collect();
-        if !agree || checksum::identity(&self.operation) != self.progress.identity {
-            let detail = "its row or its nodes do not match their checksum";
-            return Err(StoreError::corrupt(
-                path,
-                Some(&self.operation.id),
-                None,
-                detail,
-            ));
+        if checksum::identity(&self.operation) != self.progress.identity {
+            return Err(self.corrupt(path, "its row or its nodes do not match their checksum"));
         }
         Ok(Recorded {
             operation: self.operation,
@@ -95,6 +88,7 @@ impl Raw {
                 at: moment(at),
                 outcome: outcome.into(),
             }),
+            summary: self.progress.summary,
         })
     }
 }
@@ -117,9 +111,11 @@ fn of(id: &OperationId, at: Option<i64>, error: StoreError) -> StoreError {
 }
 
 fn find(conn: &Connection, path: &Path, id: &OperationId) -> Result<Option<Raw>, StoreError> {
-    conn.prepare_cached(&format!("SELECT {COLUMNS} FROM operations WHERE id = ?1"))
-        .and_then(|mut statement| statement.query_row([id.as_str()], Raw::read).optional())
-        .map_err(|error| of(id, None, StoreError::from_sqlite(path, error)))
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM operations o LEFT JOIN operations p ON p.number = o.parent WHERE o.id = ?1"
+    ))
+    .and_then(|mut statement| statement.query_row([id.as_str()], Raw::read).optional())
+    .map_err(|error| of(id, None, StoreError::from_sqlite(path, error)))
 }
 
 /// Where an operation stands, for the writer.
@@ -140,10 +136,9 @@ pub(crate) fn operation(
     path: &Path,
     id: &OperationId,
 ) -> Result<Option<Recorded>, StoreError> {
-    let snapshot = conn.unchecked_transaction().at(path)?;
-    find(&snapshot, path, id)?
-        .map(|raw| raw.complete(&snapshot, path))
-        .transpose()
+    let found = select(conn, path, "WHERE id = ?1", &[&id.as_str()])
+        .map_err(|error| of(id, None, error))?;
+    Ok(found.into_iter().next())
 }
 
 pub(crate) fn list(
@@ -152,45 +147,103 @@ pub(crate) fn list(
     filter: &Filter,
 ) -> Result<Vec<Recorded>, StoreError> {
     let snapshot = conn.unchecked_transaction().at(path)?;
-    let before = match &filter.before {
-        None => i64::MAX,
+    let number = |id: &Option<OperationId>| match id {
+        None => Ok(None),
         Some(id) => match find(&snapshot, path, id)? {
-            Some(raw) => raw.number,
-            None => {
-                return Err(StoreError::Unknown {
-                    operation: id.clone(),
-                });
-            }
+            Some(raw) => Ok(Some(raw.number)),
+            None => Err(StoreError::Unknown {
+                operation: id.clone(),
+            }),
         },
     };
+    let before = number(&filter.before)?.unwrap_or(i64::MAX);
+    let parent = number(&filter.parent)?;
+    let cluster = filter.cluster.as_ref().map(|cluster| cluster.as_str());
+    let since = filter.since.map(nanoseconds);
+    let limit = filter.limit.map_or(-1, i64::from);
     // Only the conditions that are asked for, so that each finds its index.
-    let mut sql = format!("SELECT {COLUMNS} FROM operations WHERE number < ?1");
-    if filter.active_only {
-        sql.push_str(" AND ended IS NULL");
+    let mut chosen = String::from("WHERE number < ?1");
+    let mut values: Vec<&dyn ToSql> = vec![&before];
+    let mut only = |condition: &str, value| {
+        values.push(value);
+        chosen.push_str(&condition.replace('?', &format!("?{}", values.len())));
+    };
+    if let Some(parent) = &parent {
+        only(" AND parent = ?", parent);
     }
-    sql.push_str(match filter.cluster {
-        Some(_) => " AND cluster = ?2",
-        None => " AND ?2 IS NULL",
-    });
-    sql.push_str(match filter.node {
-        Some(_) => " AND number IN (SELECT operation FROM operation_nodes WHERE node = ?3)",
-        None => " AND ?3 IS NULL",
-    });
-    sql.push_str(" ORDER BY number DESC LIMIT ?4");
-    let parameters = params![
-        before,
-        filter.cluster.as_ref().map(|cluster| cluster.as_str()),
-        filter.node.as_deref(),
-        filter.limit.map_or(-1, i64::from),
-    ];
-    let raws = snapshot
-        .prepare_cached(&sql)
-        .and_then(|mut statement| statement.query_map(parameters, Raw::read)?.collect())
+    if let Some(cluster) = &cluster {
+        only(" AND cluster = ?", cluster);
+    }
+    if let Some(kind) = &filter.kind {
+        only(" AND kind = ?", kind);
+    }
+    if let Some(node) = &filter.node {
+        only(
+            " AND number IN (SELECT operation FROM operation_nodes WHERE node = ?)",
+            node,
+        );
+    }
+    if let Some(since) = &since {
+        only(" AND created >= ?", since);
+    }
+    only(
+        match filter.ended {
+            None => " ORDER BY number DESC LIMIT ?",
+            Some(true) => " AND ended IS NOT NULL ORDER BY number DESC LIMIT ?",
+            Some(false) => " AND ended IS NULL ORDER BY number DESC LIMIT ?",
+        },
+        &limit,
+    );
+    select(&snapshot, path, &chosen, &values)
+}
+
+/// The operations that are chosen, newest first. One pass, whatever their number and that of their nodes.
+fn select(
+    conn: &Connection,
+    path: &Path,
+    chosen: &str,
+    values: &[&dyn ToSql],
+) -> Result<Vec<Recorded>, StoreError> {
+    let mut statement = conn
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS}, n.node, k.operation IS NOT NULL
+             FROM (SELECT * FROM operations {chosen}) o
+             LEFT JOIN operations p ON p.number = o.parent
+             LEFT JOIN operation_nodes n ON n.operation = o.number
+             LEFT JOIN occupied k ON k.cluster = n.cluster AND k.node = n.node AND k.operation = o.number
+             ORDER BY o.number DESC, n.position"
+        ))
         .at(path)?;
-    let raws: Vec<Raw> = raws;
-    raws.into_iter()
-        .map(|raw| raw.complete(&snapshot, path))
-        .collect()
+    let mut rows = statement.query(values).at(path)?;
+    let mut found = Vec::new();
+    let mut current: Option<Raw> = None;
+    while let Some(row) = rows.next().at(path)? {
+        let number: i64 = row.get(0).at(path)?;
+        if current.as_ref().is_none_or(|raw| raw.number != number) {
+            found.extend(current.take().map(|raw| raw.complete(path)).transpose()?);
+        }
+        let raw = match &mut current {
+            Some(raw) => raw,
+            none => none.insert(Raw::read(row).at(path)?),
+        };
+        let broken = |error| {
+            of(
+                &raw.operation.id,
+                None,
+                StoreError::from_sqlite(path, error),
+            )
+        };
+        let node: Option<String> = row.get(NODE).map_err(broken)?;
+        let occupied: bool = row.get(NODE + 1).map_err(broken)?;
+        if let Some(node) = node {
+            if occupied != raw.occupies_now() {
+                return Err(raw.corrupt(path, "what it occupies does not match its row"));
+            }
+            raw.operation.nodes.push(node.into());
+        }
+    }
+    found.extend(current.map(|raw| raw.complete(path)).transpose()?);
+    Ok(found)
 }
 
 pub(crate) fn events(
@@ -322,14 +375,23 @@ pub(crate) fn verify(conn: &Connection, path: &Path, known: u32) -> Result<Verif
         return Err(StoreError::corrupt(path, None, None, verdict));
     }
     let mut verified = Verified::default();
-    for recorded in list(conn, path, &Filter::default())? {
-        let events = events(conn, path, known, &recorded.operation.id, 0)?;
-        verified.operations += 1;
-        verified.events += events.len() as u64;
+    let mut filter = Filter {
+        limit: Some(PAGE),
+        ..Filter::default()
+    };
+    loop {
+        let page = list(conn, path, &filter)?;
+        let Some(oldest) = page.last() else { break };
+        for recorded in &page {
+            let events = events(conn, path, known, &recorded.operation.id, 0)?;
+            verified.operations += 1;
+            verified.events += events.len() as u64;
+        }
+        filter.before = Some(oldest.operation.id.clone());
     }
     let mut before = None;
     loop {
-        let page = audit_log(conn, path, 1000, before)?;
+        let page = audit_log(conn, path, PAGE, before)?;
         let Some(oldest) = page.last() else { break };
         verified.audit += page.len() as u64;
         before = Some(oldest.number);

@@ -9,8 +9,15 @@ pub struct OperationRow {
     pub cluster: ClusterId,
     /// What kind of operation; a word of its owner.
     pub kind: Text,
-    /// The nodes it occupies until it ends. A node named twice counts once. May be empty.
+    /// Version of what this kind records, from 1: its owner's, who asks for it before reading events.
+    pub version: u32,
+    /// The operation that it is part of, which must not have ended when it begins.
+    pub parent: Option<OperationId>,
+    /// The nodes it is about. A node named twice counts once. May be empty.
     pub nodes: Vec<Text>,
+    /// Whether it has these nodes for itself until it ends: besides it only operations that it is part of, and its own
+    /// parts, may have one of them.
+    pub occupies: bool,
     /// Who asked for it.
     pub by: Text,
     /// When.
@@ -26,6 +33,8 @@ pub struct Recorded {
     pub last_seq: u64,
     /// Set once it has ended.
     pub ended: Option<Ended>,
+    /// What a list shows of it, as of its newest event. None in records of version 2.
+    pub summary: Option<String>,
 }
 
 /// The end of an operation.
@@ -47,6 +56,31 @@ pub struct NewEvent {
     pub payload: String,
 }
 
+/// What is recorded in one commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The events, in order.
+    pub events: Vec<NewEvent>,
+    /// What a list shows of the operation after them: JSON, which the store neither reads nor changes. The one before
+    /// stays if there is none. Lists read it without any event, so whatever changes it belongs in it.
+    pub summary: Option<String>,
+}
+
+impl From<Vec<NewEvent>> for Batch {
+    fn from(events: Vec<NewEvent>) -> Self {
+        Self {
+            events,
+            summary: None,
+        }
+    }
+}
+
+impl From<NewEvent> for Batch {
+    fn from(event: NewEvent) -> Self {
+        vec![event].into()
+    }
+}
+
 /// An event of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -63,12 +97,18 @@ pub struct StoredEvent {
 /// Which operations to list, newest first. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those that have not ended.
-    pub active_only: bool,
+    /// Only those that have ended, or only those that have not.
+    pub ended: Option<bool>,
+    /// Only those of this kind.
+    pub kind: Option<Text>,
+    /// Only the parts of this operation, not the parts of its parts.
+    pub parent: Option<OperationId>,
     /// Only those of this cluster.
     pub cluster: Option<ClusterId>,
     /// Only those with this node.
     pub node: Option<Text>,
+    /// Only those asked for at this moment or later.
+    pub since: Option<Time>,
     /// Only those begun before this one: the last of the page before.
     pub before: Option<OperationId>,
     /// At most so many.

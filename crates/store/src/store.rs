@@ -10,8 +10,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use crate::agents::{self, AgentRow, AgentWrite, TokenRefused, TokenRow};
 use crate::error::StoreError;
 use crate::rows::{
-    AuditEntry, AuditRow, Committed, Filter, NewEvent, OperationRow, Recorded, StoredEvent,
-    Verified,
+    AuditEntry, AuditRow, Batch, Committed, Filter, OperationRow, Recorded, StoredEvent, Verified,
 };
 use crate::write::Write;
 use crate::writer::{Job, Message, Writer};
@@ -111,11 +110,24 @@ impl Store {
     }
 
     /// Opens an existing record to read, while another process may write it. Sees what that process has committed.
-    /// Of `options` only the format counts. The folder must be writable: readers share a file with the writer.
+    /// Of `options` only the format counts. The folder must be writable: readers share a file with the writer. A record
+    /// of an older program is migrated first, which fails while that program still writes it.
     pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let path = std::fs::canonicalize(path).map_err(|e| StoreError::from_io(path, e))?;
-        let first = connection::open_reader(&path)?;
+        let first = match connection::open_reader(&path) {
+            // Version 0 is an empty file: that somebody made it a record is not for a reader to do.
+            Err(StoreError::OlderDatabase { found: 1.., .. }) => {
+                match Self::open(&path, options.clone()) {
+                    Ok(migrated) => drop(migrated),
+                    // By the program that wrote it, or by another reader that migrates it now.
+                    Err(StoreError::Locked { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                connection::open_reader(&path)?
+            }
+            opened => opened?,
+        };
         Ok(Self(Arc::new(Inner {
             path,
             format: options.format,
@@ -162,10 +174,20 @@ impl Store {
         &self.0.path
     }
 
-    /// Begins an operation with its first event, which gets number 1, and occupies its nodes.
-    pub async fn begin(&self, mut row: OperationRow, first: NewEvent) -> Result<u64, StoreError> {
+    /// Begins an operation with its first events, which get the numbers from 1, and occupies its nodes if it is to; the
+    /// number of the newest event.
+    ///
+    /// # Errors
+    /// [`StoreError::NodeBusy`] names who has a node; [`StoreError::Unknown`] and [`StoreError::Ended`] may also be about
+    /// the operation that this one is part of.
+    pub async fn begin(
+        &self,
+        mut row: OperationRow,
+        first: impl Into<Batch>,
+    ) -> Result<u64, StoreError> {
         let mut seen = std::collections::BTreeSet::new();
         row.nodes.retain(|node| seen.insert(node.clone()));
+        let first = first.into();
         self.write(Write::Begin { row, first }).await
     }
 
@@ -174,12 +196,12 @@ impl Store {
         &self,
         id: &OperationId,
         expected_next_seq: u64,
-        events: Vec<NewEvent>,
+        batch: impl Into<Batch>,
     ) -> Result<u64, StoreError> {
         self.write(Write::Append {
             id: id.clone(),
             expected: expected_next_seq,
-            events,
+            batch: batch.into(),
             end: None,
         })
         .await
@@ -190,15 +212,47 @@ impl Store {
         &self,
         id: &OperationId,
         expected_next_seq: u64,
-        last: Vec<NewEvent>,
+        last: impl Into<Batch>,
         at: Time,
         outcome: &str,
     ) -> Result<u64, StoreError> {
         self.write(Write::Append {
             id: id.clone(),
             expected: expected_next_seq,
-            events: last,
+            batch: last.into(),
             end: Some((at, outcome.into())),
+        })
+        .await
+    }
+
+    /// Gives an operation whose newest event is `seq` a summary, if it has none: records of version 2 had none. This is
+    /// the one change that an ended operation takes.
+    pub async fn add_summary(
+        &self,
+        id: &OperationId,
+        seq: u64,
+        summary: String,
+    ) -> Result<(), StoreError> {
+        let id = id.clone();
+        let added = self.write(Write::Summary { id, seq, summary }).await;
+        added.map(|_| ())
+    }
+
+    /// A number for an order to the host of a node: above every one that this record gave out for it before, whatever
+    /// died in between, and at least `floor`. To be taken before the order's intent is recorded; one that is then not
+    /// used is lost, and no harm. A host refuses numbers below the latest it has seen, from whomever, so the floor is
+    /// something that also grows where the record is another: a clock, or what the host says it has seen. It only
+    /// raises, never lowers: a clock that goes back is no harm. Above 2^53 it counts as 2^53.
+    pub async fn next_generation(
+        &self,
+        cluster: &ClusterId,
+        node: &Text,
+        floor: u64,
+    ) -> Result<u64, StoreError> {
+        self.write(Write::Generation {
+            cluster: cluster.clone(),
+            node: node.clone(),
+            floor,
         })
         .await
     }
@@ -235,7 +289,16 @@ impl Store {
     /// All operations that have not ended, the one begun last first: what a start has to take up.
     pub async fn active(&self) -> Result<Vec<Recorded>, StoreError> {
         self.list(Filter {
-            active_only: true,
+            ended: Some(false),
+            ..Filter::default()
+        })
+        .await
+    }
+
+    /// The parts of an operation, the one begun last first.
+    pub async fn children(&self, parent: &OperationId) -> Result<Vec<Recorded>, StoreError> {
+        self.list(Filter {
+            parent: Some(parent.clone()),
             ..Filter::default()
         })
         .await

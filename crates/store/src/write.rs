@@ -2,25 +2,36 @@
 
 use std::path::Path;
 
-use model::{OperationId, Text, Time};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use model::{ClusterId, OperationId, Text, Time};
+use rusqlite::{Connection, params};
 
 use crate::agents::AgentWrite;
 use crate::checksum::{self, Progress, moment, nanoseconds};
 use crate::error::{At, StoreError};
-use crate::read;
-use crate::rows::{AuditRow, NewEvent, OperationRow};
+use crate::rows::{AuditRow, Batch, NewEvent, OperationRow};
+use crate::{generations, occupation, read};
 
 pub(crate) enum Write {
     Begin {
         row: OperationRow,
-        first: NewEvent,
+        first: Batch,
     },
     Append {
         id: OperationId,
         expected: u64,
-        events: Vec<NewEvent>,
+        batch: Batch,
         end: Option<(Time, Text)>,
+    },
+    /// Of an operation that has none.
+    Summary {
+        id: OperationId,
+        seq: u64,
+        summary: String,
+    },
+    Generation {
+        cluster: ClusterId,
+        node: Text,
+        floor: u64,
     },
     Audit(AuditRow),
     Agent(AgentWrite),
@@ -30,13 +41,15 @@ impl Write {
     /// The operation and its new events, for the hook and the subscribers.
     pub(crate) fn told(&self) -> Option<(&OperationId, u64)> {
         match self {
-            Self::Begin { row, .. } => Some((&row.id, 1)),
-            Self::Append { id, events, .. } => Some((id, events.len() as u64)),
-            Self::Audit(_) | Self::Agent(_) => None,
+            Self::Begin { row, first } => Some((&row.id, first.events.len() as u64)),
+            Self::Append { id, batch, .. } => Some((id, batch.events.len() as u64)),
+            Self::Summary { .. } | Self::Generation { .. } | Self::Audit(_) | Self::Agent(_) => {
+                None
+            }
         }
     }
 
-    /// The number of the last event of the operation, or of the audit entry.
+    /// The number of the last event of the operation, or of the audit entry, or of the order.
     pub(crate) fn apply(
         &self,
         conn: &Connection,
@@ -48,17 +61,19 @@ impl Write {
             Self::Append {
                 id,
                 expected,
-                events,
+                batch,
                 end,
-            } => append(conn, path, format, id, *expected, events, end.as_ref()),
+            } => append(conn, path, format, id, *expected, batch, end.as_ref()),
+            Self::Summary { id, seq, summary } => add_summary(conn, path, id, *seq, summary),
+            Self::Generation {
+                cluster,
+                node,
+                floor,
+            } => generations::next(conn, path, cluster, node, *floor),
             Self::Audit(row) => audit(conn, path, row),
             Self::Agent(write) => write.apply(conn, path),
         }
     }
-}
-
-fn is_constraint(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
 
 fn begin(
@@ -66,31 +81,30 @@ fn begin(
     path: &Path,
     format: u32,
     row: &OperationRow,
-    first: &NewEvent,
+    first: &Batch,
 ) -> Result<u64, StoreError> {
-    let mut progress = Progress {
-        identity: checksum::identity(row),
-        last_seq: 0,
-        chain: checksum::identity(row),
-        format,
-        ended: None,
-    };
-    let known: Option<i64> = conn
-        .prepare_cached("SELECT number FROM operations WHERE id = ?1")
-        .and_then(|mut statement| {
-            statement
-                .query_row([row.id.as_str()], |row| row.get(0))
-                .optional()
-        })
-        .at(path)?;
-    if known.is_some() {
+    if read::progress(conn, path, &row.id)?.is_some() {
         return Err(StoreError::Exists {
             operation: row.id.clone(),
         });
     }
+    let parent = match &row.parent {
+        None => None,
+        Some(parent) => Some(active(conn, path, parent)?.0),
+    };
+    let identity = checksum::identity(row);
+    let mut progress = Progress {
+        identity,
+        last_seq: 0,
+        chain: identity,
+        format,
+        ended: None,
+        summary: first.summary.clone(),
+    };
     conn.prepare_cached(
-        "INSERT INTO operations (id, cluster, kind, by, created, identity, last_seq, chain, format, seal)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO operations
+         (id, cluster, kind, by, created, identity, last_seq, chain, format, seal, version, parent, occupies)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )
     .and_then(|mut statement| {
         statement.insert(params![
@@ -104,56 +118,56 @@ fn begin(
             progress.chain,
             progress.format,
             progress.seal(),
+            row.version,
+            parent,
+            row.occupies,
         ])
     })
     .at(path)?;
     let number = conn.last_insert_rowid();
+    let mut statement = conn
+        .prepare_cached(
+            "INSERT INTO operation_nodes (operation, position, cluster, node) VALUES (?1, ?2, ?3, ?4)",
+        )
+        .at(path)?;
     for (position, node) in (0i64..).zip(&row.nodes) {
-        let inserted = conn
-            .prepare_cached(
-                "INSERT INTO operation_nodes (operation, position, cluster, node, active)
-                 VALUES (?1, ?2, ?3, ?4, 1)",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![number, position, row.cluster.as_str(), &**node])
-            });
-        match inserted {
-            Ok(_) => {}
-            Err(error) if is_constraint(&error) => return Err(busy(conn, path, row, node, error)),
-            Err(error) => return Err(StoreError::from_sqlite(path, error)),
-        }
+        statement
+            .execute(params![number, position, row.cluster.as_str(), &**node])
+            .at(path)?;
     }
-    insert_events(conn, path, format, number, &mut progress, &[first])?;
+    if row.occupies {
+        occupation::occupy(conn, path, number, parent, row)?;
+    }
+    insert_events(conn, path, format, number, &mut progress, &first.events)?;
     update(conn, path, number, &progress)?;
-    Ok(1)
+    Ok(progress.last_seq as u64)
 }
 
-/// Who has the node.
-fn busy(
-    conn: &Connection,
-    path: &Path,
-    row: &OperationRow,
-    node: &Text,
-    error: rusqlite::Error,
-) -> StoreError {
-    let holder = conn
-        .prepare_cached(
-            "SELECT o.id FROM operation_nodes n JOIN operations o ON o.number = n.operation
-             WHERE n.cluster = ?1 AND n.node = ?2 AND n.active = 1",
-        )
-        .and_then(|mut statement| {
-            statement
-                .query_row([row.cluster.as_str(), node], |row| row.get::<_, String>(0))
-                .optional()
-        });
-    match holder {
-        Ok(Some(holder)) => StoreError::NodeBusy {
-            node: node.clone(),
-            operation: holder.into(),
-        },
-        Ok(None) => StoreError::from_sqlite(path, error),
-        Err(error) => StoreError::from_sqlite(path, error),
+/// An operation that takes events.
+fn active(conn: &Connection, path: &Path, id: &OperationId) -> Result<(i64, Progress), StoreError> {
+    let (number, progress) =
+        read::progress(conn, path, id)?.ok_or_else(|| StoreError::Unknown {
+            operation: id.clone(),
+        })?;
+    match &progress.ended {
+        None => Ok((number, progress)),
+        Some((at, _)) => Err(StoreError::Ended {
+            operation: id.clone(),
+            at: moment(*at),
+        }),
     }
+}
+
+fn check_next(id: &OperationId, progress: &Progress, expected: u64) -> Result<(), StoreError> {
+    let next = progress.last_seq as u64 + 1;
+    if expected == next {
+        return Ok(());
+    }
+    Err(StoreError::Conflict {
+        operation: id.clone(),
+        expected,
+        next,
+    })
 }
 
 fn append(
@@ -162,13 +176,10 @@ fn append(
     format: u32,
     id: &OperationId,
     expected: u64,
-    events: &[NewEvent],
+    batch: &Batch,
     end: Option<&(Time, Text)>,
 ) -> Result<u64, StoreError> {
-    let (number, mut progress) =
-        read::progress(conn, path, id)?.ok_or_else(|| StoreError::Unknown {
-            operation: id.clone(),
-        })?;
+    let (number, mut progress) = active(conn, path, id)?;
     if progress.format > format {
         return Err(StoreError::Newer {
             operation: id.clone(),
@@ -177,30 +188,40 @@ fn append(
             known: format,
         });
     }
-    if let Some((at, _)) = &progress.ended {
-        return Err(StoreError::Ended {
-            operation: id.clone(),
-            at: moment(*at),
-        });
+    check_next(id, &progress, expected)?;
+    insert_events(conn, path, format, number, &mut progress, &batch.events)?;
+    if let Some(summary) = &batch.summary {
+        progress.summary = Some(summary.clone());
     }
-    let next = progress.last_seq as u64 + 1;
-    if expected != next {
-        return Err(StoreError::Conflict {
-            operation: id.clone(),
-            expected,
-            next,
-        });
-    }
-    let events: Vec<&NewEvent> = events.iter().collect();
-    insert_events(conn, path, format, number, &mut progress, &events)?;
     if let Some((at, outcome)) = end {
         progress.ended = Some((nanoseconds(*at), outcome.to_string()));
-        conn.prepare_cached("UPDATE operation_nodes SET active = 0 WHERE operation = ?1")
-            .and_then(|mut statement| statement.execute([number]))
-            .at(path)?;
+        occupation::free(conn, path, number)?;
     }
     update(conn, path, number, &progress)?;
     Ok(progress.last_seq as u64)
+}
+
+fn add_summary(
+    conn: &Connection,
+    path: &Path,
+    id: &OperationId,
+    seq: u64,
+    summary: &str,
+) -> Result<u64, StoreError> {
+    let (number, mut progress) =
+        read::progress(conn, path, id)?.ok_or_else(|| StoreError::Unknown {
+            operation: id.clone(),
+        })?;
+    check_next(id, &progress, seq.saturating_add(1))?;
+    if progress.summary.is_none() {
+        progress.summary = Some(summary.to_owned());
+        conn.prepare_cached("UPDATE operations SET summary = ?2, seal = ?3 WHERE number = ?1")
+            .and_then(|mut statement| {
+                statement.execute(params![number, progress.summary, progress.seal()])
+            })
+            .at(path)?;
+    }
+    Ok(seq)
 }
 
 fn insert_events(
@@ -209,7 +230,7 @@ fn insert_events(
     format: u32,
     number: i64,
     progress: &mut Progress,
-    events: &[&NewEvent],
+    events: &[NewEvent],
 ) -> Result<(), StoreError> {
     let mut statement = conn
         .prepare_cached(
@@ -236,7 +257,8 @@ fn update(
     progress: &Progress,
 ) -> Result<(), StoreError> {
     conn.prepare_cached(
-        "UPDATE operations SET last_seq = ?2, chain = ?3, format = ?4, ended = ?5, outcome = ?6, seal = ?7
+        "UPDATE operations SET last_seq = ?2, chain = ?3, format = ?4, ended = ?5, outcome = ?6, seal = ?7,
+         summary = ?8
          WHERE number = ?1",
     )
     .and_then(|mut statement| {
@@ -248,6 +270,7 @@ fn update(
             progress.ended.as_ref().map(|(at, _)| *at),
             progress.ended.as_ref().map(|(_, outcome)| outcome),
             progress.seal(),
+            progress.summary,
         ])
     })
     .at(path)?;

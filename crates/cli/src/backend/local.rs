@@ -234,7 +234,7 @@ impl Local {
         nodes: &[String],
     ) -> Result<Option<OperationView>, Failure> {
         let filter = Filter {
-            active_only: true,
+            ended: Some(false),
             cluster: Some(connected.cluster.id.clone()),
             ..Filter::default()
         };

@@ -225,7 +225,7 @@ impl Remote {
 
     pub(crate) async fn operations(&self, filter: &Filter) -> Result<Vec<OperationView>, Failure> {
         let mut path = "/api/v1/operations?limit=500".to_owned();
-        if filter.active_only {
+        if filter.ended == Some(false) {
             path.push_str("&active=true");
         }
         if let Some(node) = &filter.node {

@@ -26,7 +26,7 @@ pub(crate) async fn run(
     match command {
         OpsCommand::List { active, node } => {
             let filter = Filter {
-                active_only: active,
+                ended: active.then_some(false),
                 node: node.map(Into::into),
                 ..Filter::default()
             };

@@ -51,11 +51,12 @@ pub(super) async fn list(
     let mut found = Vec::new();
     for caller in callers {
         let filter = Filter {
-            active_only: params.active,
+            ended: params.active.then_some(false),
             cluster: Some(caller.member.cluster.id),
             node: params.node.as_deref().map(Into::into),
             before: params.before.as_deref().map(OperationId::from),
             limit: Some(limit),
+            ..Filter::default()
         };
         found.extend(app.engine.store().list(filter).await?);
     }

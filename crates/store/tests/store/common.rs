@@ -37,6 +37,9 @@ pub(crate) fn operation(name: &str, nodes: &[&str]) -> OperationRow {
         id: name.into(),
         cluster: "cluster-a".into(),
         kind: "drain".into(),
+        version: 1,
+        parent: None,
+        occupies: true,
         nodes: nodes.iter().map(|node| Text::from(*node)).collect(),
         by: "li.wei".into(),
         created: at(0),
@@ -50,7 +53,7 @@ pub(crate) async fn filled(store: &Store, count: u64) {
         .begin(operation("o", &["n"]), event(&payload(1)))
         .await
         .unwrap();
-    let rest = (2..=count).map(|n| event(&payload(n))).collect();
+    let rest: Vec<_> = (2..=count).map(|n| event(&payload(n))).collect();
     assert_eq!(store.append(&id("o"), 2, rest).await.unwrap(), count);
 }
 

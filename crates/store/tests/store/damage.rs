@@ -88,8 +88,9 @@ async fn a_changed_operation_is_found() {
     for statement in [
         "UPDATE operations SET last_seq = 4",
         "UPDATE operations SET ended = 1, outcome = 'done'",
-        "UPDATE operation_nodes SET node = 'm'",
-        "UPDATE operation_nodes SET active = 0",
+        "UPDATE operations SET summary = '{}'",
+        "DROP TRIGGER operation_nodes_never_change; UPDATE operation_nodes SET node = 'm'",
+        "DELETE FROM occupied",
         "DROP TRIGGER operations_keep_their_identity; UPDATE operations SET by = 'root'",
     ] {
         let (_folder, store) = damaged(sql(statement)).await;
@@ -146,6 +147,9 @@ async fn events_never_change() {
         "DELETE FROM events",
         "DELETE FROM operations",
         "DELETE FROM operation_nodes",
+        "UPDATE operation_nodes SET node = 'm'",
+        "UPDATE operations SET parent = number",
+        "UPDATE operations SET occupies = 0",
         "UPDATE operations SET by = 'root'",
         "UPDATE operations SET ended = NULL, outcome = NULL",
     ] {
@@ -200,7 +204,7 @@ async fn a_record_of_a_newer_program_is_refused_and_left_alone() {
         match result {
             Err(StoreError::NewerDatabase {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }) => {}
             other => panic!("{other:?}"),

@@ -5,5 +5,7 @@ mod agents;
 mod common;
 mod crash;
 mod damage;
+mod family;
+mod generations;
 mod record;
 mod space;

@@ -168,7 +168,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
     };
     assert_eq!(list(page).await, ["o3", "o2"]);
     let active = Filter {
-        active_only: true,
+        ended: Some(false),
         cluster: Some("cluster-a".into()),
         ..all.clone()
     };

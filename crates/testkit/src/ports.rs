@@ -1,10 +1,11 @@
 //! Loopback ports that no other control plane of this machine takes.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result, bail};
+use tokio::net::TcpSocket;
 
 use crate::files::target_dir;
 
@@ -33,7 +34,7 @@ pub(crate) fn reserve() -> Result<Port> {
         let number = FIRST + (offset.wrapping_mul(17).wrapping_add(turn)) % COUNT;
         let path = dir.join(number.to_string());
         let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-        if lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+        if lock.try_lock().is_ok() && is_free(number) {
             return Ok(Port {
                 number,
                 _lock: lock,
@@ -41,6 +42,14 @@ pub(crate) fn reserve() -> Result<Port> {
         }
     }
     bail!("no free port from {FIRST} to {}", FIRST + COUNT)
+}
+
+/// Whether nobody listens there. The trial does not listen itself: a child that is between fork and exec would keep it
+/// listening, and who reserved the port could not.
+fn is_free(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpSocket::new_v4()
+        .is_ok_and(|socket| socket.set_reuseaddr(true).is_ok() && socket.bind(address).is_ok())
 }
 
 #[cfg(test)]
@@ -54,5 +63,13 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 50);
+    }
+
+    #[test]
+    fn a_port_somebody_listens_at_is_not_free() {
+        let port = reserve().unwrap().number;
+        assert!(is_free(port));
+        let _listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(!is_free(port));
     }
 }

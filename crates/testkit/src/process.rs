@@ -46,6 +46,15 @@ impl Identity {
         }
     }
 
+    /// Stops the process's group as SIGSTOP does, and waits until no thread of it runs any more.
+    pub(crate) fn pause(&self, patience: Duration) {
+        self.signal(Signal::STOP);
+        let deadline = Instant::now() + patience;
+        while self.is_alive() && !is_stopped(self.pid) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Kills the process and waits until it is gone; for processes of an earlier run, which are not our children.
     pub(crate) fn kill_and_wait(&self, patience: Duration) {
         self.signal(Signal::KILL);
@@ -155,6 +164,18 @@ impl Process {
     }
 }
 
+/// Whether every thread of a process is stopped.
+fn is_stopped(pid: i32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    })
+}
+
 /// Field 22 of `/proc/PID/stat`; the second, the name, is in parentheses and may hold anything.
 fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -206,6 +227,8 @@ mod tests {
         other_start.signal(Signal::KILL);
         other_program.signal(Signal::KILL);
         assert!(alive.is_alive() && !other_start.is_alive() && !other_program.is_alive());
+        alive.pause(Duration::from_secs(60));
+        assert!(is_stopped(alive.pid));
         process.kill();
         assert!(!alive.is_alive());
     }

@@ -104,14 +104,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_error_names_what_was_awaited_and_what_was_seen() {
-        let mut looks = 0;
         let error = wait_until::<(), _>(Duration::from_millis(50), "pigs fly", async || {
-            looks += 1;
             Ok(Err("pigs on the ground"))
         })
         .await
         .unwrap_err();
-        assert!(looks > 1);
         let text = format!("{error:#}");
         assert!(
             text.contains("until pigs fly") && text.contains("pigs on the ground"),

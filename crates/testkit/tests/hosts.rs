@@ -103,12 +103,17 @@ async fn life(era: Era, runtime: &str) -> Result<()> {
 
     apply(&client, &[pod("one", host.name())]).await?;
     wait_running(&client, "one").await?;
-    let logs = Command::new(plane.kubectl())
-        .arg("--kubeconfig")
-        .arg(plane.kubeconfig())
-        .args(["logs", "one"])
-        .output()?;
-    ensure!(logs.stdout == b"started\n", "kubectl logs: {logs:?}");
+    // It is Ready when its program has begun, which need not have said anything yet.
+    wait_until(PATIENCE, "kubectl logs what the pod says", async || {
+        let logs = Command::new(plane.kubectl())
+            .arg("--kubeconfig")
+            .arg(plane.kubeconfig())
+            .args(["logs", "one"])
+            .output()?;
+        let told = logs.stdout == b"started\n";
+        Ok(if told { Ok(()) } else { Err(logs) })
+    })
+    .await?;
     ensure!(log_in(&host, "hostname")? == host.name());
 
     host.inject(Fault::KubeletStopped).await?;
@@ -179,7 +184,11 @@ async fn hosts_suffer_and_recover_without_a_control_plane() -> Result<()> {
     ensure!(!ask("org.freedesktop.systemd1").await?);
     ensure!(ask("org.freedesktop.DBus").await?);
     host.heal(Fault::SystemdBusHung).await?;
-    ensure!(ask("org.freedesktop.systemd1").await?);
+    wait_until(PATIENCE, "systemd answers on the bus", async || {
+        let answers = ask("org.freedesktop.systemd1").await?;
+        Ok(if answers { Ok(()) } else { Err("silent") })
+    })
+    .await?;
 
     host.inject(Fault::HostFrozen).await?;
     ensure!(host.output(&["hostname"]).await?.trim() == "a");

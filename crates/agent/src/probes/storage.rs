@@ -180,16 +180,23 @@ mod tests {
         let silent = std::sync::Arc::new(std::sync::Mutex::new(silent));
         let names = ["a", "b", "c"].map(str::to_owned);
         let open = BTreeSet::from(["c".to_owned()]);
-        let found = ask(&names, &open, |at| {
-            let silent = silent.clone();
-            Box::new(move || {
-                if at == 1 {
-                    let _ = silent.lock().map(|silent| silent.recv());
-                }
-                at * 10
+        let look = || {
+            ask(&names, &open, |at| {
+                let silent = silent.clone();
+                Box::new(move || {
+                    if at == 1 {
+                        let _ = silent.lock().map(|silent| silent.recv());
+                    }
+                    at * 10
+                })
             })
-        });
-        // The third would have answered: it is not asked.
+        };
+        // The third would have answered: it is not asked. A busy machine may not get round to the first in time.
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut found = look();
+        while found.is_empty() && Instant::now() < until {
+            found = look();
+        }
         assert_eq!(found, BTreeMap::from([(0, 0)]));
         drop(keep);
     }

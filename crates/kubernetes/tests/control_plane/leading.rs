@@ -7,7 +7,9 @@ use crate::*;
 async fn one_leads_and_another_follows_at_once_when_it_stops() -> Result<()> {
     let plane = plane().await?;
     let cluster = admin(&plane).await?;
+    // The Lease does not end by itself while this test waits.
     let options = |identity: &str| ElectorOptions {
+        lease: 10 * PATIENCE,
         retry: Duration::from_millis(100),
         ..ElectorOptions::new("default", "refloat", identity)
     };
@@ -20,12 +22,7 @@ async fn one_leads_and_another_follows_at_once_when_it_stops() -> Result<()> {
     let mut leading = first.leading();
     first.stop().await;
     ensure!(!*leading.borrow_and_update());
-    // Long before the Lease of 15 s would end by itself.
-    tokio::time::timeout(
-        Duration::from_secs(12),
-        second.leading().wait_for(|leads| *leads),
-    )
-    .await??;
+    tokio::time::timeout(PATIENCE, second.leading().wait_for(|leads| *leads)).await??;
     ensure!(
         second.term() > Some(term),
         "{:?} after {term}",

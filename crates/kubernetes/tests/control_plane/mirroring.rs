@@ -325,10 +325,16 @@ async fn what_may_not_be_read_is_said() -> Result<()> {
         plane.kill_apiserver();
         Mirror::start(&cluster)
     };
-    let late = mirror.synced(Instant::now() + Duration::from_secs(3)).await;
-    ensure!(
-        matches!(&late, Err(NotSynced::TimedOut { waiting }) if waiting.get(&Kind::Pods).is_some_and(Option::is_some)),
-        "{late:?}"
-    );
-    Ok(())
+    wait_until(PATIENCE, "it is said why there are no pods", async || {
+        let late = mirror.synced(Instant::now() + Duration::from_secs(1)).await;
+        Ok(match &late {
+            Err(NotSynced::TimedOut { waiting })
+                if waiting.get(&Kind::Pods).is_some_and(Option::is_some) =>
+            {
+                Ok(())
+            }
+            _ => Err(format!("{late:?}")),
+        })
+    })
+    .await
 }

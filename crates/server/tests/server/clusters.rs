@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use kubernetes::Connect;
 use serde_json::{Value, json};
 use server::{Server, ServerError, ServerOptions, TlsFiles, all_contexts};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::world::{PATIENCE, Served, failed, token, world};
 
@@ -128,7 +128,10 @@ async fn a_cluster_out_of_reach_is_shown_and_holds_up_no_other() -> Result<()> {
 async fn a_cluster_that_comes_back_is_taken_in() -> Result<()> {
     let world = world().await;
     let folder = tempfile::tempdir()?;
-    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    // Bound all the time, so that nobody else gets the port, and refusing until it listens.
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let address = socket.local_addr()?;
     let mut options = world.options(folder.path());
     options.clusters[0].server = Some(format!("https://{address}"));
     let served = Served::start(options).await?;
@@ -153,7 +156,7 @@ async fn a_cluster_that_comes_back_is_taken_in() -> Result<()> {
         .server_url()
         .trim_start_matches("https://")
         .to_owned();
-    let listener = TcpListener::bind(address).await?;
+    let listener = socket.listen(64)?;
     let proxy = tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
             let target = target.clone();

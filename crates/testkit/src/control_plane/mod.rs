@@ -364,12 +364,16 @@ impl ControlPlane {
 
     /// Stops a component from doing anything (SIGSTOP), so that what it keeps up to date lags.
     pub fn pause(&self, component: Component) {
-        self.signal(component, Signal::STOP);
+        if let Some(process) = self.running().processes.get(&component) {
+            process.identity.pause(Duration::from_secs(10));
+        }
     }
 
     /// Lets a paused component go on.
     pub fn resume(&self, component: Component) {
-        self.signal(component, Signal::CONT);
+        if let Some(process) = self.running().processes.get(&component) {
+            process.identity.signal(Signal::CONT);
+        }
     }
 
     /// The peak memory of a component in KiB.
@@ -392,12 +396,6 @@ impl ControlPlane {
 
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn signal(&self, component: Component, signal: Signal) {
-        if let Some(process) = self.running().processes.get(&component) {
-            process.identity.signal(signal);
-        }
     }
 
     /// Starts a component and records it before anything else can happen.

@@ -1,19 +1,53 @@
 //! An order is carried out at most once, wherever the agent dies. Each case runs in a process of its own that kills
-//! itself between two steps; the same order is then given again to a new one.
+//! itself between two steps; the same order is then given again to a new one. That process is this very program: hence
+//! a `main` of its own, which tells a child from a run of the tests.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use agent::act::{Afterwards, Answer, Done, Executor, Hands, Step};
 use host::{Action, BootId, Order, Refusal};
+use libtest_mimic::{Arguments, Trial};
 
-/// Tells the child what to do; unset in every other run of this program.
-const FOLDER: &str = "REFLOAT_TEST_ONCE_FOLDER";
-const DIE: &str = "REFLOAT_TEST_ONCE_DIE";
+/// What follows is the folder of a child, and the number of the step after which it dies.
+const CHILD: &str = "--child";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [mark, folder, die] = &*words
+        && mark == CHILD
+    {
+        let die = Some(die.parse().unwrap());
+        executor(Path::new(folder), die).carry_out(&order());
+        return ExitCode::SUCCESS;
+    }
+    let tests: [(&str, fn()); 4] = [
+        ("wherever_it_dies", wherever_it_dies),
+        (
+            "what_another_way_began_is_not_done_again",
+            what_another_way_began_is_not_done_again,
+        ),
+        (
+            "what_another_way_ended_is_told",
+            what_another_way_ended_is_told,
+        ),
+        (
+            "without_a_ledger_nothing_is_done",
+            without_a_ledger_nothing_is_done,
+        ),
+    ];
+    let trial = |(name, test): (&str, fn())| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
+    libtest_mimic::run(&Arguments::from_args(), tests.map(trial).into()).exit_code()
+}
 
 /// Counts what it does in a file, and dies where it is told to.
 struct Counting {
@@ -80,14 +114,6 @@ fn words(answer: &Answer) -> String {
     }
 }
 
-/// The child; does nothing when run as a test.
-#[test]
-fn child() {
-    if let (Ok(folder), Ok(die)) = (std::env::var(FOLDER), std::env::var(DIE)) {
-        executor(Path::new(&folder), die.parse().ok()).carry_out(&order());
-    }
-}
-
 fn done(folder: &Path) -> usize {
     fs::read_to_string(folder.join("done"))
         .unwrap_or_default()
@@ -95,19 +121,19 @@ fn done(folder: &Path) -> usize {
         .count()
 }
 
-#[test]
 fn wherever_it_dies() {
     for (die, step) in Step::ALL.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let status = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact"])
-            .env(FOLDER, folder.path())
-            .env(DIE, die.to_string())
+            .arg(CHILD)
+            .arg(folder.path())
+            .arg(die.to_string())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .status()
             .unwrap();
-        assert!(!status.success());
+        // By its own hand, at that step, and not because something failed before.
+        assert_eq!(status.code(), None, "{step:?}: {status}");
         let before = done(folder.path());
         let answer = words(&executor(folder.path(), None).carry_out(&order()));
         let expected = match step {
@@ -127,7 +153,6 @@ fn wherever_it_dies() {
     }
 }
 
-#[test]
 fn what_another_way_began_is_not_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("orders/5");
@@ -148,7 +173,6 @@ fn what_another_way_began_is_not_done_again() {
     );
 }
 
-#[test]
 fn what_another_way_ended_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("orders/5");
@@ -159,7 +183,6 @@ fn what_another_way_ended_is_told() {
     assert_eq!(done(folder.path()), 0);
 }
 
-#[test]
 fn without_a_ledger_nothing_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

@@ -3,7 +3,6 @@
 
 mod agents;
 mod common;
-mod crash;
 mod damage;
 mod family;
 mod generations;

@@ -1,4 +1,4 @@
-//! Processes that die. A child is this test program again, told by its environment what to do.
+//! Processes that die.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,11 +14,11 @@ use crate::common::{event, filled, folder, id, operation, options};
 
 const OPERATIONS: u64 = 8;
 
-fn child(test: &str, path: &Path, number: u64) -> Child {
+fn child(name: &str, path: &Path, number: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env("STORE_TEST_RECORD", path)
-        .env("STORE_TEST_NUMBER", number.to_string())
+        .args([crate::CHILD, name])
+        .arg(path)
+        .arg(number.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -27,17 +27,12 @@ fn child(test: &str, path: &Path, number: u64) -> Child {
 
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
 }
 
-/// A child of the tests of kills; does nothing unless one of them started it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn child_appends_until_killed() {
-    let Some(path) = std::env::var_os("STORE_TEST_RECORD") else {
-        return;
-    };
-    let deadly: u64 = std::env::var("STORE_TEST_NUMBER").unwrap().parse().unwrap();
+/// Writes until it has committed this often, and then is dead.
+pub(crate) async fn appends(path: &Path, deadly: u64) {
     let committed = AtomicU64::new(0);
     let hook = move |id: &model::OperationId, seq| {
         if committed.fetch_add(1, Ordering::SeqCst) + 1 == deadly {
@@ -116,43 +111,35 @@ async fn check(path: &Path, told: &BTreeMap<String, u64>) -> u64 {
     verified.events
 }
 
-#[tokio::test]
-async fn a_kill_right_after_a_commit_loses_nothing() {
+pub(crate) async fn a_kill_right_after_a_commit_loses_nothing() {
     for deadly in [1, 2, 9, 50, 333] {
         let (_folder, path) = folder();
-        let process = child("crash::child_appends_until_killed", &path, deadly);
+        let process = child("appends", &path, deadly);
         let told = watch(process, 0);
         assert!(check(&path, &told).await >= deadly);
     }
 }
 
-#[tokio::test]
-async fn a_kill_at_any_moment_loses_nothing_acknowledged() {
+pub(crate) async fn a_kill_at_any_moment_loses_nothing_acknowledged() {
     for acknowledged in [1, 8, 9, 33, 100, 101, 102, 103, 250, 500] {
         let (_folder, path) = folder();
-        let process = child("crash::child_appends_until_killed", &path, 0);
+        let process = child("appends", &path, 0);
         let told = watch(process, acknowledged);
         assert!(check(&path, &told).await >= acknowledged);
     }
 }
 
-/// The child of [`another_process_is_named_and_can_be_read_beside`]; does nothing unless that started it.
-#[tokio::test]
-async fn child_holds_the_record() {
-    let Some(path) = std::env::var_os("STORE_TEST_RECORD") else {
-        return;
-    };
+/// Has the record until the parent kills it or goes away.
+pub(crate) async fn holds(path: &Path) {
     let store = Store::open(path, options()).unwrap();
     filled(&store, 3).await;
     say("ready");
-    // Until the parent kills us or goes away.
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 
-#[tokio::test]
-async fn another_process_is_named_and_can_be_read_beside() {
+pub(crate) async fn another_process_is_named_and_can_be_read_beside() {
     let (_folder, path) = folder();
-    let mut process = child("crash::child_holds_the_record", &path, 0);
+    let mut process = child("holds", &path, 0);
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line == "ready"));
     match Store::open(&path, options()) {

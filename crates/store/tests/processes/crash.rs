@@ -129,6 +129,62 @@ pub(crate) async fn a_kill_at_any_moment_loses_nothing_acknowledged() {
     }
 }
 
+/// Takes numbers of orders to two hosts and says each, until it is killed.
+pub(crate) async fn orders(path: &Path) {
+    let store = Store::open(path, options()).unwrap();
+    let mut tasks = JoinSet::new();
+    for n in 0..OPERATIONS {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let (cluster, node) = ("c".into(), format!("n{}", n % 2).into());
+            // A clock that goes back with every start.
+            for floor in (0..1000 * OPERATIONS).rev() {
+                let given = store.next_generation(&cluster, &node, floor);
+                match given.await {
+                    Ok(given) => say(&format!("has {node} {given}")),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+pub(crate) async fn a_kill_at_any_moment_reuses_no_generation() {
+    let (_folder, path) = folder();
+    let mut given = BTreeMap::<String, Vec<u64>>::new();
+    // Each process begins where its predecessor was killed.
+    for acknowledged in [1, 2, 3, 7, 20, 21, 22, 50, 100] {
+        let mut process = child("orders", &path, 0);
+        let mut answers = 0;
+        let mut now = BTreeMap::<String, Vec<u64>>::new();
+        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            if let ["has", node, number] = words[..] {
+                now.entry(node.into())
+                    .or_default()
+                    .push(number.parse().unwrap());
+                answers += 1;
+                if answers == acknowledged {
+                    process.kill().unwrap();
+                }
+            }
+        }
+        let status = process.wait().unwrap();
+        assert!(status.code().is_none(), "not killed: {status}");
+        for (node, mut now) in now {
+            // Askers may speak in another order than they were answered in.
+            now.sort_unstable();
+            let before = given.entry(node).or_default();
+            let all = before.iter().chain(&now).collect::<Vec<_>>();
+            assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
+            before.extend(now);
+        }
+    }
+    assert_eq!(given.len(), 2);
+}
+
 /// Has the record until the parent kills it or goes away.
 pub(crate) async fn holds(path: &Path) {
     let store = Store::open(path, options()).unwrap();

@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         trial("a_kill_at_any_moment_loses_nothing_acknowledged", || {
             wait(crash::a_kill_at_any_moment_loses_nothing_acknowledged());
         }),
+        trial("a_kill_at_any_moment_reuses_no_generation", || {
+            wait(crash::a_kill_at_any_moment_reuses_no_generation());
+        }),
         trial("another_process_is_named_and_can_be_read_beside", || {
             wait(crash::another_process_is_named_and_can_be_read_beside());
         }),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
 fn run_child(name: &str, path: &Path, words: &[String]) {
     match (name, words) {
         ("appends", [deadly]) => wait(crash::appends(path, deadly.parse().unwrap())),
+        ("orders", [_]) => wait(crash::orders(path)),
         ("holds", [_]) => wait(crash::holds(path)),
         ("fills", []) => wait(disk::fills(path)),
         ("cannot-write", []) => disk::cannot_write(path),

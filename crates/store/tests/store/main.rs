@@ -6,5 +6,6 @@ mod common;
 mod damage;
 mod family;
 mod generations;
+mod old;
 mod record;
 mod space;

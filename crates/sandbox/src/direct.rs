@@ -1,9 +1,9 @@
 //! The engine's loop around `decide`, in virtual time.
 
-use model::{OperationId, Snapshot, Text, Time};
+use model::{ConditionStatus, OperationId, Snapshot, Text, Time};
 use operations::drain::{
-    Decision, Disposition, Effect, Event, NodeRef, Options, Person, PodJob, Recorded, Request,
-    State, Waiting, decide, lint, plan,
+    Decision, Disposition, Effect, Event, NodeOutcome, NodeRef, Options, Person, PodJob, Recorded,
+    Request, State, Waiting, decide, lint, plan,
 };
 
 use crate::{Action, Foreign, World, ms};
@@ -147,6 +147,7 @@ impl Engine {
             let decision = (self.decide)(&self.state, &self.world.view, self.world.now);
             let quiet = decision.events.is_empty() && decision.effects.is_empty();
             for event in decision.events {
+                self.check_drained(&event);
                 self.record(event);
                 if self.crashes() {
                     return self.look();
@@ -170,6 +171,20 @@ impl Engine {
                 self.wake = decision.wake;
                 return;
             }
+        }
+    }
+
+    /// A node that does not report proves nothing about its pods.
+    fn check_drained(&mut self, event: &Event) {
+        if let Event::NodeEnded {
+            node,
+            outcome: NodeOutcome::Drained,
+        } = event
+            && let Some(seen) = self.world.view.node(node)
+            && seen.ready() == ConditionStatus::Unknown
+        {
+            self.world
+                .violation(format!("{node} is called drained and does not report"));
         }
     }
 

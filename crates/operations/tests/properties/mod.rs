@@ -17,8 +17,21 @@ use worlds::{Kind, world};
 const HORIZON: u64 = 1_800_000;
 const WORLDS: u64 = 600;
 
-/// What must hold after every run, whoever meddled.
-fn complaints(engine: &Engine, stop: Stop) -> Vec<String> {
+/// What must hold after every run, and what must hold when nobody meddles.
+fn complaints(kind: Kind, engine: &Engine, stop: Stop) -> Vec<String> {
+    let mut complaints = whoever_meddles(engine, stop);
+    if kind == Kind::Alone {
+        if engine.world.tally.refused > 0 {
+            complaints.push(format!("{} evictions refused", engine.world.tally.refused));
+        }
+        for node in drained(engine) {
+            complaints.extend(not_empty(engine, &node));
+        }
+    }
+    complaints
+}
+
+fn whoever_meddles(engine: &Engine, stop: Stop) -> Vec<String> {
     let mut complaints = engine.world.tally.violations.clone();
     let deletes = |entry: &Recorded| {
         let Event::DeadlinePassed { then, .. } = &entry.event else {
@@ -193,15 +206,7 @@ fn alone_nothing_is_refused_and_everything_holds() {
     for seed in 0..WORLDS {
         let mut engine = world(seed, Kind::Alone);
         let stop = engine.run(HORIZON);
-        let mut complaints = complaints(&engine, stop);
-        if engine.world.tally.refused > 0 {
-            complaints.push(format!("{} evictions refused", engine.world.tally.refused));
-        }
-        for node in &engine.state.nodes {
-            if matches!(node.ended, Some((_, NodeOutcome::Drained))) {
-                complaints.extend(not_empty(&engine, &node.node.name));
-            }
-        }
+        let complaints = complaints(Kind::Alone, &engine, stop);
         check("alone", seed, &engine, stop, complaints);
     }
 }
@@ -226,7 +231,7 @@ fn whoever_meddles_no_wrong_pod_goes_and_every_run_says_what_it_waits_for() {
     for seed in 0..WORLDS {
         let mut engine = world(seed, Kind::Meddled);
         let stop = engine.run(HORIZON);
-        let complaints = complaints(&engine, stop);
+        let complaints = complaints(Kind::Meddled, &engine, stop);
         check("meddled", seed, &engine, stop, complaints);
     }
 }
@@ -236,7 +241,7 @@ fn faults_of_the_server_change_nothing_but_time() {
     for seed in 0..WORLDS / 2 {
         let mut engine = world(seed, Kind::Faulty);
         let stop = engine.run(HORIZON);
-        let complaints = complaints(&engine, stop);
+        let complaints = complaints(Kind::Faulty, &engine, stop);
         check("faulty", seed, &engine, stop, complaints);
     }
 }
@@ -250,7 +255,7 @@ fn a_crash_after_any_event_changes_no_outcome() {
         for crash in 2..=events {
             let mut engine = world(seed, Kind::Calm).with_crash(Some(crash));
             let stopped = engine.run(HORIZON);
-            let mut complaints = complaints(&engine, stopped);
+            let mut complaints = complaints(Kind::Calm, &engine, stopped);
             if (stopped, drained(&engine)) != (stop, drained(&calm)) {
                 complaints.push(format!("{stop:?} {:?} without a crash", drained(&calm)));
             }
@@ -268,9 +273,10 @@ fn a_crash_after_any_event_changes_no_outcome() {
 #[test]
 fn worlds_reach_what_they_are_meant_to_reach() {
     let mut seen = std::collections::BTreeMap::<&str, u32>::new();
-    for seed in 0..WORLDS {
-        let kinds = [Kind::Alone, Kind::Meddled, Kind::Faulty];
-        let mut engine = world(seed, kinds[(seed % 3) as usize]);
+    let kinds = [Kind::Alone, Kind::Meddled, Kind::Faulty];
+    let worlds = kinds.map(|kind| (0..WORLDS).map(move |seed| (seed, kind)));
+    for (seed, kind) in worlds.into_iter().flatten() {
+        let mut engine = world(seed, kind);
         engine.run(HORIZON);
         let mut note = |what, yes: bool| *seen.entry(what).or_default() += u32::from(yes);
         note("drained", !drained(&engine).is_empty());
@@ -312,6 +318,10 @@ fn worlds_reach_what_they_are_meant_to_reach() {
             note(name, has(name));
         }
     }
-    let rare: Vec<_> = seen.iter().filter(|(_, times)| **times < 1).collect();
+    // At least one in a hundred.
+    let rare = seen
+        .iter()
+        .filter(|(_, times)| u64::from(**times) * 100 < WORLDS);
+    let rare: Vec<_> = rare.collect();
     assert!(rare.is_empty(), "hardly ever: {rare:?} of {seen:?}");
 }

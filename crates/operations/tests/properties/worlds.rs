@@ -55,7 +55,7 @@ pub(super) fn world(seed: u64, kind: Kind) -> Engine {
         world.guarded.clear();
     }
     if kind == Kind::Meddled {
-        for _ in 0..1 + rng.below(5) {
+        for _ in 0..2 + rng.below(7) {
             let most = if rng.percent(60) { 3_000 } else { 30_000 };
             let time = at(rng.below(most));
             let action = meddle(&mut rng, &apps, &nodes);
@@ -117,7 +117,7 @@ fn workload(world: &mut World, rng: &mut Rng, name: &str, nodes: &[Text], kind: 
         if mode {
             world.guarded.insert(key(name), usize::MAX);
         }
-        if rng.percent(5) {
+        if rng.percent(10) {
             world.never_ready.insert(name.into());
         }
     }
@@ -190,7 +190,7 @@ fn meddle(rng: &mut Rng, apps: &[String], nodes: &[Text]) -> Foreign {
     let pod = key(&format!("{app}-{}", rng.below(3)));
     let most = if rng.percent(70) { 2 } else { 4 };
     let node = nodes[rng.below(most) as usize].clone();
-    match rng.below(17) {
+    match rng.below(19) {
         0 => Foreign::Uncordon(node),
         1 => Foreign::Cordon(node),
         2 => Foreign::Die(node),

@@ -121,6 +121,17 @@ fn every_label_of_diagnosis_has_a_phrase() {
             }
         }
     }
+    // What is said of an action for one cause only is about an action that this cause has.
+    let here = phrases::keys().filter_map(|key| key.strip_prefix("how_here."));
+    for key in here {
+        let known = key.split_once('_').is_some_and(|(cause, action)| {
+            diagnosis::Cause::from_label(cause).is_some()
+                && diagnosis::Action::from_label(action).is_some()
+        });
+        if !known {
+            faults.push(format!("how_here.{key}: no cause and action"));
+        }
+    }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 

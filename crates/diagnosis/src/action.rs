@@ -142,6 +142,10 @@ labels! {
         RestoreServer = "restore-server",
         /// Unfreeze the file system somebody froze (`fsfreeze -u`).
         UnfreezeFilesystem = "unfreeze-filesystem",
+        /// Stop whoever listens on the port.
+        StopPortHolder = "stop-port-holder",
+        /// Repair a btrfs by `btrfs check --repair`.
+        RepairBtrfs = "repair-btrfs",
     }
 }
 
@@ -200,6 +204,12 @@ labels! {
         ThreadCounts = "thread-counts",
         /// Live-restore and KillMode.
         LiveRestore = "live-restore",
+        /// Sessions and paths to remote storage.
+        StorageSessions = "storage-sessions",
+        /// What the API server's certificate says, and which CA kubelet trusts.
+        ServerCertificate = "server-certificate",
+        /// What a task waits for: its stack in the kernel.
+        TaskStack = "task-stack",
         /// Time stolen by the hypervisor.
         StealTime = "steal-time",
     }
@@ -246,5 +256,13 @@ labels! {
         RacesEvent = "races-event",
         /// It begins with what hangs, and hangs too: a degraded node becomes NotReady.
         StartBlocks = "start-blocks",
+        /// The cause is not known yet, and it is against few of the possible ones.
+        CauseUnknown = "cause-unknown",
+        /// PID 1 executes nothing any more.
+        Pid1Dead = "pid1-dead",
+        /// What is replaced is healthy, and replicas of its data may be lost.
+        LosesReplicas = "loses-replicas",
+        /// It makes worse what is damaged; it is the last resort.
+        LastResort = "last-resort",
     }
 }

@@ -13,6 +13,8 @@ impl Why {
                 | Self::FreesNothing
                 | Self::Unkillable
                 | Self::LosesEvidence
+                | Self::CauseUnknown
+                | Self::Pid1Dead
         )
     }
 }

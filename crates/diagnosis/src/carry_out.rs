@@ -47,7 +47,10 @@ pub fn host_actions(action: Action, finding: &Finding, facts: &HostFacts) -> Vec
             .filter_map(|one| MountPath::new(one.path.as_str()).ok())
             .map(|mount| HostAction::Unmount { mount })
             .collect(),
-        Action::FreeDisk => vec![HostAction::VacuumJournals { keep_mib: KEEP_MIB }],
+        // A vacuum frees bytes; where inodes are short it helps nothing.
+        Action::FreeDisk if finding.cause != Cause::InodeExhausted => {
+            vec![HostAction::VacuumJournals { keep_mib: KEEP_MIB }]
+        }
         Action::FixTime if finding.cause == Cause::ClockUnsynced => {
             vec![HostAction::StartTimeSync]
         }

@@ -233,6 +233,45 @@ labels! {
         ServiceTasksLimit = "service-tasks-limit",
         /// The shim of one container does not answer.
         ShimHung = "shim-hung",
+
+        /// No memory left for compiled BPF programs, seccomp filters among them.
+        BpfJitExhausted = "bpf-jit-exhausted",
+        /// A btrfs is damaged, or forced itself read-only.
+        BtrfsError = "btrfs-error",
+        /// A cgroup controller that a daemon needs is not there.
+        CgroupControllerMissing = "cgroup-controller-missing",
+        /// The cloud has no room for the route to the node's pods.
+        CloudRouteQuota = "cloud-route-quota",
+        /// A certificate of the control plane has expired.
+        ControlPlaneCertExpired = "control-plane-cert-expired",
+        /// The cluster's DNS forwards to itself.
+        DnsForwardLoop = "dns-forward-loop",
+        /// The program behind a mount (FUSE) has ended.
+        FuseMountDead = "fuse-mount-dead",
+        /// The GPU's library and kernel module are of different versions.
+        GpuDriverMismatch = "gpu-driver-mismatch",
+        /// The session to a block device behind a network is lost: iSCSI, Fibre Channel, NVMe over fabrics, multipath, RBD, NBD.
+        IscsiSessionLost = "iscsi-session-lost",
+        /// The kernel's keys are used up.
+        KernelKeysExhausted = "kernel-keys-exhausted",
+        /// A kernel module cannot be loaded.
+        KernelModuleMissing = "kernel-module-missing",
+        /// Kubelet does not trust the API server's certificate.
+        KubeletCaMismatch = "kubelet-ca-mismatch",
+        /// Kubelet's program cannot be run.
+        KubeletExecFailed = "kubelet-exec-failed",
+        /// Another process has kubelet's port.
+        KubeletPortInUse = "kubelet-port-in-use",
+        /// The program that mounts a type of file system is not installed.
+        MountHelperMissing = "mount-helper-missing",
+        /// A device on the PCI bus failed beyond recovery.
+        PcieFatalError = "pcie-fatal-error",
+        /// The runtime does not accept its configuration.
+        RuntimeConfigInvalid = "runtime-config-invalid",
+        /// A program of the runtime cannot be run.
+        RuntimeExecFailed = "runtime-exec-failed",
+        /// The image of the pod's sandbox cannot be had: no new pod starts.
+        SandboxImageUnavailable = "sandbox-image-unavailable",
     }
 }
 

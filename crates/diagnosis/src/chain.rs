@@ -86,6 +86,43 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     (DiskIoFrozen, RUNTIME_WAITS),
     (NfsHung, &[KubeletFrozen, Pid1Hung]),
     (HungTask, &[KubeletFrozen, Pid1Hung]),
+    // A lost session fails everything above it, and none of that is a disk.
+    (
+        IscsiSessionLost,
+        &[
+            DiskIoError,
+            DiskBadSector,
+            NvmeFailed,
+            NvmeTimeout,
+            BtrfsError,
+            RaidFailed,
+            VolumeMountTimeout,
+            VolumeTeardownFailed,
+            DiskIoFrozen,
+        ],
+    ),
+    (IscsiSessionLost, DEVICE_FAILS),
+    (IscsiSessionLost, RUNTIME_WAITS),
+    (DiskIoError, &[BtrfsError]),
+    (NvmeFailed, &[BtrfsError]),
+    (DiskBadSector, &[BtrfsError]),
+    (DiskSmartFailed, &[BtrfsError]),
+    (RaidFailed, &[BtrfsError]),
+    (BtrfsError, &[FsReadonly]),
+    (BtrfsError, RUNTIME_WAITS),
+    (
+        PcieFatalError,
+        &[
+            NvmeFailed,
+            NvmeTimeout,
+            NicHardware,
+            GpuXid79,
+            NicTxTimeout,
+            NicLinkDown,
+            DiskIoError,
+        ],
+    ),
+    (MceFatal, &[PcieFatalError]),
     // Disks: device, then file system, then whoever uses it.
     (
         NvmeFailed,
@@ -182,7 +219,21 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     ),
     (CpuStarved, &[KubeletFrozen, Pid1Hung, DbusHung, HungTask]),
     (PidExhausted, &[KubeletFrozen, Pid1Hung]),
-    (SystemOom, &[MemoryPressure, NodeUnreachable, NodeFlapping]),
+    (
+        SystemOom,
+        &[
+            MemoryPressure,
+            NodeUnreachable,
+            NodeFlapping,
+            RuntimeDown,
+            KubeletCrashed,
+        ],
+    ),
+    (
+        KernelKeysExhausted,
+        &[CriDeadlineExceeded, RuncSetnsFailed, DiskFull],
+    ),
+    (BpfJitExhausted, &[CriDeadlineExceeded, RuncSetnsFailed]),
     (MemoryPressure, &[KubeletFrozen, Pid1Hung]),
     // systemd and its bus.
     (Pid1Hung, &[SystemdDbusHung, DbusHung, VolumeMountTimeout]),
@@ -217,7 +268,22 @@ const CHAINS: &[(Cause, &[Cause])] = &[
             PlegUnhealthy,
         ],
     ),
-    (RuntimeOverlayCorrupt, &[RuntimeStartFailed, RuntimeDown]),
+    (RuntimeOverlayCorrupt, RUNTIME_ENDS),
+    (RuntimeConfigInvalid, RUNTIME_ENDS),
+    (RuntimeExecFailed, RUNTIME_ENDS),
+    (
+        KernelModuleMissing,
+        &[
+            RuntimeStartFailed,
+            RuntimeDown,
+            KubeletCrashed,
+            CniNotInitialized,
+        ],
+    ),
+    (
+        SandboxImageUnavailable,
+        &[CriDeadlineExceeded, CniNotInitialized, NodeDnsFailed],
+    ),
     (RuntimeHungDocker, RUNTIME_SYMPTOMS),
     (RuntimeHungContainerd, RUNTIME_SYMPTOMS),
     (RuntimeHungCrio, RUNTIME_SYMPTOMS),
@@ -268,6 +334,32 @@ const CHAINS: &[(Cause, &[Cause])] = &[
         ],
     ),
     (KubeletUnauthorized, &[NodeUnreachable, KubeletCrashed]),
+    (
+        ControlPlaneCertExpired,
+        &[
+            KubeletUnauthorized,
+            KubeletCaMismatch,
+            KubeletCrashed,
+            NodeUnreachable,
+            KubeletApiserverUnreachable,
+        ],
+    ),
+    (
+        KubeletCaMismatch,
+        &[
+            KubeletUnauthorized,
+            KubeletCrashed,
+            NodeUnreachable,
+            KubeletApiserverUnreachable,
+        ],
+    ),
+    (ClockSkew, &[ControlPlaneCertExpired, KubeletCaMismatch]),
+    (KubeletExecFailed, &[KubeletCrashed, NodeUnreachable]),
+    (KubeletPortInUse, &[KubeletCrashed, NodeUnreachable]),
+    (CgroupControllerMissing, &[KubeletCrashed, NodeUnreachable]),
+    (NoDefaultRoute, &[KubeletCrashed]),
+    (DnsForwardLoop, &[UpstreamDnsTimeout, NodeDnsFailed]),
+    (CloudRouteQuota, &[CniNotInitialized]),
     (KubeletSwapOn, &[KubeletCrashed, NodeUnreachable]),
     (KubeletConfigInvalid, &[KubeletCrashed, NodeUnreachable]),
     (KubeletCheckpointInvalid, &[KubeletCrashed, NodeUnreachable]),
@@ -303,6 +395,15 @@ const CHAINS: &[(Cause, &[Cause])] = &[
         &[VolumeMountTimeout, VolumeTeardownFailed],
     ),
     (VolumeTeardownFailed, &[PodStuckTerminating]),
+    (
+        FuseMountDead,
+        &[
+            VolumeMountTimeout,
+            VolumeTeardownFailed,
+            PodStuckTerminating,
+        ],
+    ),
+    (MountHelperMissing, &[VolumeMountTimeout]),
     // Hardware.
     (GpuXid154, GPU),
     (GpuXid79, GPU),
@@ -343,6 +444,15 @@ const RUNTIME_WAITS: &[Cause] = &[
     NodeFlapping,
     RuntimeDown,
     NodeNotReady,
+];
+
+/// What a runtime that cannot start brings about.
+const RUNTIME_ENDS: &[Cause] = &[
+    RuntimeStartFailed,
+    RuntimeDown,
+    KubeletCrashed,
+    PlegUnhealthy,
+    CriDeadlineExceeded,
 ];
 
 /// What a runtime that does not answer brings about.

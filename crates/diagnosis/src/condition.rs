@@ -92,7 +92,17 @@ impl Row<'_> {
 
     /// Adds what it says to the facts: by reason and message, else by its type.
     pub(crate) fn read(&self, source: Source, line: usize, quote: &str, facts: &mut Facts) {
-        if self.is_benign() {
+        // The row of Ready may be cut off; the others are Unknown for the same reason.
+        let silent = self.status == ConditionStatus::Unknown
+            && source == Source::Text
+            && [
+                "NodeStatusUnknown",
+                "NodeStatusNeverUpdated",
+                "posting node status",
+            ]
+            .iter()
+            .any(|mark| self.words.contains(mark));
+        if self.is_benign() && !silent {
             return;
         }
         let before = facts.troubles();

@@ -64,8 +64,14 @@ impl Draft {
         if seen.max > 0.0 {
             params.insert(Param::Number, seen.max.to_string());
         }
+        let confidence = seen.confidence.unwrap_or(Confidence::Low);
         Self {
-            confidence: seen.confidence.unwrap_or(Confidence::Low),
+            // What was told so often is no first sign.
+            confidence: if seen.count >= OFTEN {
+                confidence.max(Confidence::Medium)
+            } else {
+                confidence
+            },
             evidence: seen.evidence().collect(),
             count: seen.count,
             remedy: seen.remedy,
@@ -96,6 +102,14 @@ impl Draft {
                 && self.sources.iter().any(|source| source.is_look())
     }
 
+    /// Puts the evidence of more facts first.
+    pub(crate) fn lead(&mut self, seen: &Seen) {
+        let quotes: Vec<Evidence> = seen.evidence().collect();
+        self.evidence.retain(|one| !quotes.contains(one));
+        self.evidence.splice(0..0, quotes);
+        self.sources.extend(&seen.sources);
+    }
+
     /// Takes the evidence of more facts.
     pub(crate) fn support(&mut self, seen: &Seen) {
         self.evidence.extend(seen.evidence());
@@ -113,6 +127,9 @@ pub(crate) fn put<'a>(drafts: &'a mut Drafts, cause: Cause, seen: &Seen) -> &'a 
         .and_modify(|draft| draft.support(seen))
         .or_insert_with(|| Draft::of(seen))
 }
+
+/// A first sign that comes so often is more.
+const OFTEN: u64 = 20;
 
 /// The most quotes a finding carries.
 const QUOTES: usize = 6;
@@ -168,10 +185,18 @@ fn finish(cause: Cause, mut draft: Draft, explained_by: Option<Cause>) -> Findin
         draft.evidence.extend(last);
     }
     let remedy = draft.remedy.unwrap_or(about.remedy);
+    let undetermined = about.symptom || draft.undetermined;
+    let mut harmful = harmful(about.harm, &draft.harm);
+    for harm in &mut harmful {
+        // Nobody knows yet what has to do with the cause.
+        if undetermined && harm.why == Why::NotTheCause {
+            harm.why = Why::CauseUnknown;
+        }
+    }
     Finding {
         cause,
         family: about.family,
-        verdict: if about.symptom || draft.undetermined {
+        verdict: if undetermined {
             Verdict::Undetermined {
                 probes: draft.probes.unwrap_or(about.probes).to_vec(),
             }
@@ -188,7 +213,7 @@ fn finish(cause: Cause, mut draft: Draft, explained_by: Option<Cause>) -> Findin
             .filter(|action| *action != remedy)
             .collect(),
         remedy,
-        harmful: harmful(about.harm, &draft.harm),
+        harmful,
         params: draft.params,
         explained_by,
     }

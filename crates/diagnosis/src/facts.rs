@@ -29,6 +29,44 @@ pub(crate) enum Hint {
     StackRtnl,
     /// A stack frame of memory reclaim.
     StackReclaim,
+    /// A stack frame of the cgroup freezer.
+    StackFreezer,
+    /// A line of `/proc/PID/stack`.
+    ProcStack,
+    /// A task in uninterruptible sleep.
+    BlockedState,
+    /// `runc init` is named.
+    RuncInit,
+    /// A session or path to remote storage is lost.
+    SessionLost,
+    /// It is back.
+    SessionBack,
+    /// A disk whose maker is a program.
+    RemoteDisk,
+    /// An expired certificate; whose, nobody says.
+    SomeCertExpired,
+    /// A call of dockershim for one container ran out of time.
+    DockerCallTimeout,
+    /// PID 1's process ended: the kernel panics.
+    InitDied,
+    /// A node was removed on purpose.
+    NodeRemoved,
+    /// What kubelet said last before it ended.
+    LastWordOfKubelet,
+    /// What the runtime said last before it ended.
+    LastWordOfRuntime,
+    /// A count of corrected errors over a threshold of firmware's or a daemon's.
+    CorrectedMany,
+    /// An error of the PCI bus that cannot be corrected.
+    PcieFatal,
+    /// Its recovery failed.
+    PcieLost,
+    /// Its recovery worked.
+    PcieRecovered,
+    /// An error record of firmware is about the PCI bus.
+    PcieRecord,
+    /// An error record of firmware is fatal or has no correction.
+    FatalRecord,
     /// A network mount's server does not answer.
     ServerLost,
     /// It answers again.
@@ -74,6 +112,8 @@ pub(crate) struct Signal {
     pub(crate) harm: Vec<(Action, Why)>,
     pub(crate) source: Source,
     pub(crate) line: usize,
+    /// How often, where one line stands for several times.
+    pub(crate) times: u64,
     pub(crate) quote: String,
 }
 
@@ -90,6 +130,7 @@ impl Signal {
             harm: Vec::new(),
             source,
             line: 0,
+            times: 1,
             quote,
         }
     }
@@ -127,7 +168,7 @@ impl Seen {
     const SUBJECTS: usize = 256;
 
     pub(crate) fn add(&mut self, signal: Signal) {
-        self.count += 1;
+        self.count += signal.times;
         self.sum += signal.number;
         self.max = self.max.max(signal.number);
         self.sources.insert(signal.source);
@@ -185,7 +226,15 @@ impl Facts {
 
     /// How many signals of trouble: all but those that only name a runtime.
     pub(crate) fn troubles(&self) -> u64 {
-        let names = [Hint::Docker, Hint::Containerd, Hint::Crio].map(Says::Hint);
+        let names = [
+            Hint::Docker,
+            Hint::Containerd,
+            Hint::Crio,
+            Hint::LastWordOfKubelet,
+            Hint::LastWordOfRuntime,
+            Hint::RuncInit,
+        ]
+        .map(Says::Hint);
         let troubles = self.seen.iter().filter(|(says, _)| !names.contains(says));
         troubles.map(|(_, seen)| seen.count).sum()
     }

@@ -109,6 +109,8 @@ labels! {
         Container = "container",
         /// A process id.
         Process = "process",
+        /// What a number means.
+        Meaning = "meaning",
     }
 }
 

@@ -127,7 +127,7 @@ struct Compiled {
 /// All rules of all families, ready to run.
 pub(crate) struct Rules {
     words: AhoCorasick,
-    count: usize,
+    texts: Vec<&'static str>,
     rules: Vec<Compiled>,
 }
 
@@ -167,7 +167,7 @@ impl Rules {
         let automaton = automaton.expect("the words of the rules make an automaton");
         Self {
             words: automaton,
-            count: words.len(),
+            texts: words,
             rules,
         }
     }
@@ -183,6 +183,7 @@ impl Rules {
                 continue;
             }
             runtime_by_writer(&record, source, facts);
+            last_word(&record, source, facts);
             if let Some(signal) = crate::table::read(&record, source, &mut inodes) {
                 facts.add(signal);
             }
@@ -234,7 +235,7 @@ impl Rules {
         known: &[usize],
         facts: &mut Facts,
     ) -> Vec<usize> {
-        let mut present = vec![0u64; self.count.div_ceil(64)];
+        let mut present = vec![0u64; self.texts.len().div_ceil(64)];
         let mut any = false;
         for found in self.words.find_overlapping_iter(message) {
             let word = found.pattern().as_usize();
@@ -268,11 +269,66 @@ impl Rules {
                 subject: extract.subject,
                 number: extract.number,
                 line: record.number,
-                ..Signal::of(rule.says, source, cut(record.raw.trim(), 400).to_owned())
+                times: repeats(record.raw),
+                ..Signal::of(rule.says, source, quote(record.raw, all, &has, &self.texts))
             });
         }
         fired
     }
+}
+
+/// The longest quote, in bytes.
+const QUOTE: usize = 400;
+
+/// The line, or of a long one the part in which the words stand that decided: in kubelet's long lines they are the last.
+fn quote(
+    raw: &str,
+    groups: &[Vec<usize>],
+    has: &dyn Fn(&usize) -> bool,
+    texts: &[&'static str],
+) -> String {
+    let raw = raw.trim();
+    if raw.len() <= QUOTE {
+        return raw.to_owned();
+    }
+    // Where a word stands is asked of the line as written; an escape may hide one from that.
+    let spans = groups.iter().filter_map(|group| {
+        let word = texts[*group.iter().find(|word| has(word))?];
+        find(raw, word).map(|at| (at, at + word.len()))
+    });
+    let (mut from, mut to) = (raw.len(), 0);
+    for (start, end) in spans {
+        // The last group names the trouble; an earlier one too far off is left out.
+        from = if end.saturating_sub(from) > QUOTE {
+            start
+        } else {
+            from.min(start)
+        };
+        to = to.max(end);
+    }
+    if to <= QUOTE {
+        return cut(raw, QUOTE).to_owned();
+    }
+    // From the word before, not from within one.
+    let mut start = from.saturating_sub(60).min(to.saturating_sub(QUOTE / 2));
+    while !raw.is_char_boundary(start) {
+        start -= 1;
+    }
+    let word = raw[..start].rfind(' ').map_or(0, |space| space + 1);
+    let start = if start - word < 40 { word } else { start };
+    cut(&raw[start..], QUOTE).trim_end().to_owned()
+}
+
+/// How often a line stands for: `(x14 over 3m)` of events, `message repeated 5 times` of syslog.
+fn repeats(raw: &str) -> u64 {
+    let number = |mark| number_after(raw, mark).filter(|number| *number >= 1.0);
+    let events = raw.contains(" over ").then(|| number("(x")).flatten();
+    let syslog = || {
+        raw.contains(" times: [")
+            .then(|| number("message repeated "))
+            .flatten()
+    };
+    events.or_else(syslog).unwrap_or(1.0) as u64
 }
 
 /// Which runtime wrote the line.
@@ -283,10 +339,34 @@ fn runtime_by_writer(record: &Record<'_>, source: Source, facts: &mut Facts) {
         Some(program) if program.starts_with("cri-o") || program == "crio" => Hint::Crio,
         _ => return,
     };
-    let quote = cut(record.raw.trim(), 400).to_owned();
+    let quote = cut(record.raw.trim(), QUOTE).to_owned();
     facts.add(Signal {
         line: record.number,
         ..Signal::of(Says::Hint(hint), source, quote)
+    });
+}
+
+/// What a daemon says before it ends by itself: klog's fatal lines, logrus's, a panic of Go's.
+fn last_word(record: &Record<'_>, source: Source, facts: &mut Facts) {
+    let raw = record.raw;
+    let fatal = [
+        "level=fatal",
+        "FATA[",
+        "\"command failed\" err=",
+        "panic: ",
+        "fatal error: ",
+    ]
+    .iter()
+    .any(|mark| raw.contains(mark));
+    let hint = match record.unit {
+        _ if !fatal => return,
+        Some(Unit::Kubelet) => Hint::LastWordOfKubelet,
+        Some(Unit::Runtime) => Hint::LastWordOfRuntime,
+        _ => return,
+    };
+    facts.add(Signal {
+        line: record.number,
+        ..Signal::of(Says::Hint(hint), source, cut(raw.trim(), QUOTE).to_owned())
     });
 }
 

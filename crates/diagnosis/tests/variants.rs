@@ -1,4 +1,4 @@
-//! Texts of our own, in other words and from other versions than the labelled samples (`data/variants.txt`).
+//! Texts of our own, in other words and from other versions than the labelled samples (`data/variants.txt`, `data/mechanisms.txt`).
 
 use diagnosis::{Action, Cause, Verdict, diagnose_text};
 
@@ -12,8 +12,13 @@ struct Block {
 fn blocks() -> Vec<Block> {
     let mut blocks = Vec::new();
     let (mut cause, mut undetermined, mut action) = (None, false, None);
-    for part in include_str!("data/variants.txt")
-        .split("\n\n")
+    let texts = [
+        include_str!("data/variants.txt"),
+        include_str!("data/mechanisms.txt"),
+    ];
+    for part in texts
+        .iter()
+        .flat_map(|text| text.split("\n\n"))
         .map(|part| part.trim_matches('\n'))
     {
         let (head, text) = match part.strip_prefix("== ") {

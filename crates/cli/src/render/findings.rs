@@ -95,7 +95,7 @@ impl Manner<'_> {
                 (0, Verdict::Decided, _) => "do",
                 _ => "then",
             };
-            rows.push(self.row(label, self.step(action)));
+            rows.push(self.row(label, self.step(finding.cause, action)));
         }
         for harm in &finding.harmful {
             // What comes later does harm only when it comes first.
@@ -163,9 +163,14 @@ impl Manner<'_> {
         (label, text)
     }
 
-    fn step(&self, action: Action) -> String {
-        let key = format!("how.{action}");
-        let how = phrases::has(&key).then(|| self.say(&key, Value::Null));
+    /// An action and how: as it is for this cause, or in general.
+    fn step(&self, cause: Cause, action: Action) -> String {
+        let keys = [
+            format!("how_here.{cause}_{action}"),
+            format!("how.{action}"),
+        ];
+        let key = keys.iter().find(|key| phrases::has(key));
+        let how = key.map(|key| self.say(key, Value::Null));
         self.say("finding.step", json!({ "action": action, "how": how }))
     }
 

@@ -8,7 +8,7 @@ use crate::{Cause, Family, Probe, Why};
 
 /// ENOSPC that is not about a disk: inotify watches, cgroups, semaphores, epoll, tables of the kernel.
 const NOT_DISK: &str = "inotify|/sys/fs/cgroup|fsnotify|failed to watch|add watch|directory watch|\
-        file watcher|epoll|shmget|semget|semaphore|bpf|keyring|/proc/|nf_tables|iptables|\
+        file watcher|cannot watch|unable to watch|enter waiting state|epoll|shmget|semget|semaphore|bpf|keyring|/proc/|nf_tables|iptables|\
         ip_tables|disk quota|unshare|namespace|cgroup.procs|failed to add rule";
 
 /// Paths whose file system is the host's own; a container's own read-only root is not the host's.
@@ -38,7 +38,7 @@ pub(super) const RULES: &[Rule] = &[
     shows(
         Cause::InodeExhausted,
         &[
-            "reclaim inodes|inodesfree|inodespressure|node was low on resource: inodes|\
+            "reclaim inodes|resourcename=\"inodes|inodesfree|inodespressure|node was low on resource: inodes|\
         no free inodes|out of inodes",
         ],
     )
@@ -69,6 +69,18 @@ pub(super) const RULES: &[Rule] = &[
         "failed to get imagefs|invalid capacity 0|unable to find data in memory cache|\
         context deadline|deadlineexceeded|cannot connect",
     ),
+    // eviction_manager.go, structured (klog v2) and not: threshold, signal and resource stand apart from the sentence.
+    shows(
+        Cause::DiskPressure,
+        &[
+            "eviction",
+            "reclaim|must evict|thresholds have been met|threshold met|unable to evict|attempting to delete unused",
+            "resourcename=\"ephemeral-storage|resourcename=\"nodefs|resourcename=\"imagefs|\
+        resourcename=\"containerfs|signal=nodefs.available|signal=imagefs.available|\
+        signal=containerfs.available|ephemeral-storage|nodefs|imagefs|unused images",
+        ],
+    )
+    .but("inodes|no resources are starved"),
     // The file system turned itself read-only: ext4 and xfs, btrfs, f2fs; mount's own words at boot are not this.
     shows(
         Cause::FsReadonly,
@@ -104,13 +116,6 @@ pub(super) const RULES: &[Rule] = &[
     .read(filesystem_device),
     shows(
         Cause::Ext4Error,
-        &[
-            "btrfs critical|btrfs error|btrfs: error",
-            "corrupt|unable to|bad tree|parent transid|errno=-5",
-        ],
-    ),
-    shows(
-        Cause::Ext4Error,
         &["filesystemcorruptionproblem|filesystem corruption"],
     )
     .but("false|no filesystem corruption")
@@ -138,6 +143,7 @@ pub(super) const RULES: &[Rule] = &[
             "i/o error|timeout error|nexus error|target error|transport error",
         ],
     )
+    .but("recoverable transport error|critical transport error|/dev/rbd|dev rbd|dev drbd")
     .read(block_device),
     shows(
         Cause::DiskIoError,
@@ -147,6 +153,7 @@ pub(super) const RULES: &[Rule] = &[
         synchronize cache(10) failed",
         ],
     )
+    .but("did_transport_")
     .read(block_device),
     shows(
         Cause::DiskIoError,
@@ -160,14 +167,29 @@ pub(super) const RULES: &[Rule] = &[
     shows(Cause::DiskIoError, &["input/output error", HOST_PATHS])
         .but("/volumes/|~csi|~nfs")
         .medium(),
+    // blk-core.c `bio_check_eod`: a device that shrank, or a partition table that is wrong. 3.x to 6.x.
     shows(
         Cause::DiskIoError,
-        &[
-            "dm-multipath|device-mapper: multipath|multipathd",
-            "failing path|remaining active paths: 0",
-        ],
+        &["attempt to access beyond end of device"],
     )
+    .read(beyond_end)
     .medium(),
+    shows(
+        Cause::DiskIoError,
+        &["rw=", "want=|nr_sectors", "limit="],
+    )
+    .read(beyond_end)
+    .medium(),
+    // scsi_logging.c without the table of constants prints the sense key as a number: 3 is the medium, 4 the device.
+    shows(Cause::DiskBadSector, &["sense key : 0x3|sense key: 0x3|sense key 0x3|sense key : 3 "])
+        .read(block_device),
+    shows(
+        Cause::DiskIoError,
+        &["sense key : 0x4|sense key: 0x4|sense key : hardware error|sense key: hardware error"],
+    )
+    .read(block_device),
+    // libata: UNC and IDNF are the medium; ICRC is the cable.
+    shows(Cause::DiskBadSector, &["error: {", " unc | idnf "]).but("icrc"),
     // The medium itself.
     shows(
         Cause::DiskBadSector,
@@ -281,7 +303,7 @@ fn block_device(text: &str) -> Option<Extract> {
             word.len() <= 16 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         })
         .unwrap_or_default();
-    let toy = ["fd", "sr", "loop", "ram", "zram", "nbd"]
+    let toy = ["fd", "sr", "loop", "ram", "zram", "nbd", "rbd", "drbd"]
         .iter()
         .any(|kind| {
             subject
@@ -289,6 +311,20 @@ fn block_device(text: &str) -> Option<Extract> {
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
         });
     (!toy).then(|| Extract {
+        subject: subject.to_owned(),
+        number: 0.0,
+    })
+}
+
+/// `sdb: rw=0, want=2048, limit=1024`, `sdb: attempt to access beyond end of device`. A loop device is a file that was cut.
+fn beyond_end(text: &str) -> Option<Extract> {
+    let named = find(text, ": rw=").or_else(|| find(text, ": attempt"));
+    let head = named.map_or("", |at| &text[..at]);
+    let subject = head.rsplit([' ', '(', ')', ':']).next().unwrap_or_default();
+    let image = ["loop", "dm-", "sr", "fd", "ram", "zram", "nbd", "rbd"]
+        .iter()
+        .any(|kind| subject.starts_with(kind));
+    (!image).then(|| Extract {
         subject: subject.to_owned(),
         number: 0.0,
     })
@@ -343,10 +379,12 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
         (RestartKubelet, Why::NotTheCause),
     ];
     Some(match cause {
-        Cause::DiskFull | Cause::InodeExhausted => know(F, 6, FreeDisk)
+        Cause::DiskFull => know(F, 6, FreeDisk)
             .next(&[RestartRuntime])
             .probes(&[Probe::DiskSpace])
             .harm(FULL),
+        // Bytes are no inodes: only many small files, images and dead containers free them.
+        Cause::InodeExhausted => know(F, 6, FreeDisk).probes(&[Probe::DiskSpace]).harm(FULL),
         Cause::DiskPressure => know(F, 5, FreeDisk).probes(&[Probe::DiskSpace]).harm(FULL),
         // §2 C35: kubelet stays Ready, the scheduler keeps feeding it: cordon at once.
         Cause::FsReadonly => know(F, 7, DrainReboot)

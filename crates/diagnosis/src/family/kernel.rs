@@ -5,7 +5,7 @@ use crate::Action::*;
 use crate::engine::{Context, Drafts, Origin, put};
 use crate::facts::{Facts, Hint};
 use crate::rule::{Extract, Rule, find, hints, number_after, shows, word_after};
-use crate::{Cause, Confidence, Family, Param, Probe, Why};
+use crate::{Cause, Confidence, Family, Probe, Why};
 
 /// Who asks for inotify: the system call, Go's fsnotify, systemd, tail, Node.js.
 const INOTIFY: &str = "inotify|fsnotify|failed to watch directory|file watcher|directory watch|\
@@ -60,7 +60,7 @@ pub(super) const RULES: &[Rule] = &[
         unable to create native thread|cannot fork|newosproc",
         ],
     )
-    .but("rejected by pids controller"),
+    .but("rejected by pids controller|caught <"),
     hints(
         Hint::ForkRefused,
         &["can't start new thread|unable to create new native thread|\
@@ -73,11 +73,12 @@ pub(super) const RULES: &[Rule] = &[
         fork: retry",
         ],
     )
-    .but("git"),
+    .but("git|caught <"),
     shows(
         Cause::PidExhausted,
         &[
             "kubelethasinsufficientpid|kubelet has insufficient pid|reclaim pids|\
+        resourcename=\"pids|signal=pid.available|\
         had condition: [pidpressure]|node.kubernetes.io/pid-pressure|forkfailedoutofpids|\
         node was low on resource: pids|nodepidpressure true|nodehaspidpressure",
         ],
@@ -129,34 +130,6 @@ pub(super) const RULES: &[Rule] = &[
     shows(Cause::HungTask, &["kerneldeadlock|dockerhung|taskhung"])
         .but("kernelhasnodeadlock|no deadlock|false")
         .medium(),
-    hints(
-        Hint::StackNetworkMount,
-        &[
-            "nfs_|nfs4_|rpc_wait|rpc_execute|fuse_|request_wait_answer|ceph_|cifs_|smb2_",
-            "+0x",
-        ],
-    ),
-    hints(
-        Hint::StackDisk,
-        &[
-            "xfs_|ext4_|jbd2_|io_schedule|blk_|md_|dm_|submit_bio|wait_on_page|btrfs_",
-            "+0x",
-        ],
-    ),
-    hints(
-        Hint::StackRtnl,
-        &[
-            "rtnl_lock|netdev_run_todo|copy_net_ns|cleanup_net|unregister_netdevice",
-            "+0x",
-        ],
-    ),
-    hints(
-        Hint::StackReclaim,
-        &[
-            "shrink_|try_to_free|kswapd|throttle_direct|congestion_wait|compact_zone",
-            "+0x",
-        ],
-    ),
     // kernel/watchdog.c of all versions.
     shows(
         Cause::SoftLockup,
@@ -202,17 +175,24 @@ pub(super) const RULES: &[Rule] = &[
         Cause::KernelPanic,
         &[
             "kernel panic - not syncing|kernel panic: ",
-            "unable to mount root|no working init|attempted to kill init|requested init|\
-        no init found",
+            "unable to mount root|no working init|requested init|no init found",
         ],
     )
     .remedy(FixBoot),
+    // kernel/exit.c: PID 1 ended; the exit code holds its signal or status.
+    hints(
+        Hint::InitDied,
+        &[
+            "kernel panic - not syncing|kernel panic: ",
+            "attempted to kill init",
+        ],
+    ),
     shows(
         Cause::KernelPanic,
         &["kernel panic - not syncing|kernel panic: |end kernel panic"],
     )
     .but(
-        "out of memory|deadlocked on memory|panic_on_oom|mount root|working init|kill init|\
+        "out of memory|deadlocked on memory|panic_on_oom|mount root|working init|\
         requested init|no init found",
     ),
     // PSI and load by the tools' own words; figures are read in `tables`.
@@ -260,6 +240,19 @@ fn lockup(text: &str) -> Option<Extract> {
     Some(Extract {
         subject: cpu.map_or(String::new(), |cpu| format!("CPU{cpu}")),
         number: number_after(text, "stuck for ").unwrap_or_default(),
+    })
+}
+
+/// A machine whose init ends this soon after the kernel's start, in seconds, has not booted.
+const BOOT: f64 = 60.0;
+
+/// Seconds since the kernel's start: `[ 4711.123456] `.
+fn uptime(line: &str) -> Option<f64> {
+    line.match_indices('[').find_map(|(at, _)| {
+        let inside = line[at + 1..].split(']').next()?.trim();
+        let (whole, fraction) = inside.split_once('.')?;
+        let number = fraction.bytes().all(|byte| byte.is_ascii_digit());
+        number.then(|| whole.parse().ok())?
     })
 }
 
@@ -343,8 +336,8 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
     })
 }
 
-/// A refused fork is the host's trouble, a service's or, said by a container, the container's own limit. What a hung task waits for
-/// is in the stack.
+/// A refused fork is the host's trouble, a service's or, said by a container, the container's own limit. A dead init is a
+/// matter of booting only while the machine boots.
 pub(super) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
     if let Some(seen) = facts.hint(Hint::ForkRefused) {
         let of_service = drafts.contains_key(&Cause::ServiceTasksLimit)
@@ -357,16 +350,14 @@ pub(super) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
             put(drafts, Cause::PidExhausted, seen);
         }
     }
-    if let Some(draft) = drafts.get_mut(&Cause::HungTask) {
-        let waits = [
-            (Hint::StackNetworkMount, "network-mount"),
-            (Hint::StackRtnl, "network-lock"),
-            (Hint::StackDisk, "disk"),
-            (Hint::StackReclaim, "memory"),
-        ];
-        if let Some((_, what)) = waits.iter().find(|(hint, _)| facts.has(*hint)) {
-            draft.params.insert(Param::WaitsFor, (*what).to_owned());
-        }
+    if let (Some(seen), Some(draft)) = (
+        facts.hint(Hint::InitDied),
+        drafts.get_mut(&Cause::KernelPanic),
+    ) {
+        let booting = seen
+            .evidence()
+            .any(|evidence| uptime(&evidence.quote).is_some_and(|seconds| seconds < BOOT));
+        draft.remedy = Some(if booting { FixBoot } else { DrainReboot });
     }
     // One or two lines are harmless, three in twenty minutes are NPD's FrequentUnregisterNetDevice.
     if let Some(draft) = drafts.get_mut(&Cause::UnregisterNetdevice)

@@ -78,48 +78,6 @@ pub(super) const RULES: &[Rule] = &[
     .but("kubeletnotready|nodehasno")
     .read(times),
     hints(Hint::BecameReady, &["status is now: nodeready"]).read(times),
-    // bootstrap.go, transport.go and the other side's certificate verification.
-    shows(
-        Cause::KubeletCertExpired,
-        &[
-            "client certificate|clientcertificate",
-            "is expired|has expired|expired:| expired",
-        ],
-    )
-    .but("is before"),
-    shows(
-        Cause::KubeletCertExpired,
-        &[
-            "certificate has expired|tls: expired certificate|certificate is expired|\
-        certificate expired",
-        ],
-    )
-    .but("is before|webhook|registry|pull|helm|image|is not yet valid: current time before"),
-    shows(
-        Cause::KubeletUnauthorized,
-        &[
-            "failed to list *v1|failed to watch *v1|lease|register node|node status|\
-        error getting node|unable to write event|csinode|\
-        kubernetes.io/kube-apiserver-client-kubelet",
-            "unauthorized|asked for the client to provide credentials|system:anonymous",
-        ],
-    )
-    .but("pull|image|registry"),
-    shows(
-        Cause::KubeletUnauthorized,
-        &[
-            "failed to list *v1|failed to watch *v1|lease|register node|node status|\
-        error getting node|/api/v1/nodes",
-            "certificate signed by unknown authority|bad certificate|\
-        unknown certificate authority",
-        ],
-    )
-    .but("webhook|registry"),
-    shows(
-        Cause::KubeletUnauthorized,
-        &["unable to authenticate the request|client certificate was not recognized"],
-    )
-    .by(&[Unit::Other]),
     // server.go, cri/container_manager_linux.go; kubeadm's preflight.
     shows(
         Cause::KubeletSwapOn,
@@ -172,6 +130,14 @@ pub(super) const RULES: &[Rule] = &[
     .but("no space left|read-only file system"),
     shows(
         Cause::KubeletCheckpointInvalid,
+        &["remove policy state file|doesn't match with cpus in state|\
+        present in defaultcpuset|default cpuset cannot be empty|memory states are different|\
+        machine state is different|invalid state, please drain|memory states for the numa node|\
+        set of available cpus in state|could not restore policy state"],
+    )
+    .but("no space left|read-only file system"),
+    shows(
+        Cause::KubeletCheckpointInvalid,
         &[
             "checkpoint is corrupted|corrupt checkpoint|cpu_manager_state|memory_manager_state|\
         dra_manager_state|kubelet_internal_checkpoint",
@@ -197,7 +163,7 @@ pub(super) const RULES: &[Rule] = &[
         start request repeated too quickly|start-limit-hit",
         ],
     )
-    .but("status=0/success|status=15/term|status=143|code=exited, status=0"),
+    .but("status=0/success|status=15/term|status=143|code=exited, status=0|status=203/exec"),
     shows(Cause::KubeletCrashed, &["frequentkubeletrestart"])
         .but("nofrequentkubeletrestart")
         .medium(),
@@ -297,14 +263,6 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
                 (RestartKubelet, Why::NotTheCause),
                 (DrainReboot, Why::CauseElsewhere),
             ]),
-        Cause::KubeletCertExpired => know(F, 6, RenewCert)
-            .next(&[RestartKubelet])
-            .probes(&[Probe::Clock, Probe::CertificateDates])
-            .harm(RESTART_LOOPS),
-        // kube-prometheus warns seven days before.
-        Cause::KubeletCertExpiring => know(F, 1, RenewCert)
-            .probes(&[Probe::Clock, Probe::CertificateDates])
-            .harm(&[(RestartKubelet, Why::NotTheCause)]),
         Cause::KubeletStopped => know(F, 6, RestartKubelet)
             .next(&[ReadKubeletLog])
             .probes(&[Probe::KubeletLog])
@@ -323,13 +281,6 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
             .harm(&[
                 (RestartRuntime, Why::NotTheCause),
                 (ForceDeletePods, Why::NotFenced),
-            ]),
-        Cause::KubeletUnauthorized => know(F, 5, RenewCert)
-            .next(&[RestartKubelet])
-            .probes(&[Probe::Clock, Probe::CertificateDates])
-            .harm(&[
-                (RestartKubelet, Why::ComesBack),
-                (DrainReboot, Why::ComesBack),
             ]),
         Cause::KubeletSwapOn => know(F, 6, Swapoff)
             .next(&[RestartKubelet])

@@ -60,11 +60,21 @@ pub(super) const RULES: &[Rule] = &[
         Cause::MemoryPressure,
         &[
             "kubelethasinsufficientmemory|kubelet has insufficient memory|reclaim memory|\
+        signal=memory.available|signal=allocatablememory|\
         node was low on resource: memory|had condition: [memorypressure]|\
         node.kubernetes.io/memory-pressure",
         ],
     )
     .but("toleration|op=exists"),
+    // eviction_manager.go names the resource apart from the sentence (klog v2).
+    shows(
+        Cause::MemoryPressure,
+        &[
+            "eviction",
+            "reclaim|must evict",
+            "resourcename=\"memory\"|resourcename=memory",
+        ],
+    ),
     // mm/page_alloc.c: no block of 2^order pages. Small orders are shortage rather than fragmentation.
     shows(Cause::MemoryFragmentation, &["page allocation failure"]).read(large_order),
     shows(Cause::MemoryFragmentation, &["page allocation failure"])

@@ -1,13 +1,20 @@
 //! The families of causes. Each file has a table of rules (what a message means), what is known of each cause (remedies,
 //! harm, probes), and what follows from several facts together.
 
+mod certificate;
+mod cluster;
 mod disk;
+mod filesystem;
 mod hardware;
 mod kernel;
 mod kubelet;
+mod limits;
 mod memory;
 mod network;
+mod remote;
 mod runtime;
+mod stack;
+mod start;
 mod storage;
 mod systemd;
 mod time;
@@ -77,13 +84,20 @@ pub(crate) fn rules() -> impl Iterator<Item = Rule> {
         runtime::RULES,
         systemd::RULES,
         kubelet::RULES,
+        certificate::RULES,
+        start::RULES,
         disk::RULES,
+        filesystem::RULES,
+        remote::RULES,
         storage::RULES,
         kernel::RULES,
+        stack::RULES,
+        limits::RULES,
         memory::RULES,
         network::RULES,
         time::RULES,
         hardware::RULES,
+        cluster::RULES,
     ]
     .into_iter()
     .flatten()
@@ -96,6 +110,12 @@ pub(crate) fn about(cause: Cause) -> Know {
         runtime::about,
         systemd::about,
         kubelet::about,
+        certificate::about,
+        start::about,
+        filesystem::about,
+        remote::about,
+        limits::about,
+        cluster::about,
         disk::about,
         storage::about,
         kernel::about,
@@ -114,11 +134,16 @@ pub(crate) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
         runtime::infer,
         systemd::infer,
         kubelet::infer,
+        certificate::infer,
+        remote::infer,
         storage::infer,
         kernel::infer,
+        stack::infer,
         memory::infer,
         network::infer,
         hardware::infer,
+        start::infer,
+        cluster::infer,
     ] {
         infer(facts, context, drafts);
     }

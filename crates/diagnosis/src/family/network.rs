@@ -44,9 +44,23 @@ pub(super) const RULES: &[Rule] = &[
         &[
             "no ip addresses available in range set|failed to allocate for range|no more free ip|\
         no free ips|no available ip|out of ip addresses|ip pool is exhausted|no unused ip|\
-        failed to request ipv4 addresses|could not find an available ip|no more ip available",
+        failed to request ipv4 addresses|could not find an available ip|no more ip available|\
+        no more ips available|no ip addresses available|postipamfailure|out of subnets|\
+        no more free affine blocks|no available addresses|no addresses available|\
+        there are no remaining cidrs left|cidrnotavailable|address pool is exhausted|\
+        address space exhausted|ip address exhausted|pool is exhausted|\
+        no free ip available in the prefix|assignipv4: no available|no allocatable ip|\
+        unable to allocate ip via local cilium agent|no unallocated ip|ipam pool is exhausted",
         ],
     )
+    .but("serviceip|service ip|clusterip|metallb|loadbalancer|connection pool")
+    .remedy(CleanCniIps),
+    // ErrFull of Cilium's allocator; the same words about a Service are the API server's range.
+    shows(
+        Cause::CniIpExhausted,
+        &["range is full", "ipam|cilium|allocate ip|pod|endpoint|cni|sandbox"],
+    )
+    .but("serviceip|service ip|clusterip|for service|nodeport|provided port")
     .remedy(CleanCniIps),
     shows(
         Cause::CniIpExhausted,
@@ -83,6 +97,21 @@ pub(super) const RULES: &[Rule] = &[
         arp_cache: overflow",
         ],
     ),
+    // CoreDNS's plugin loop ends the process: the node's resolv.conf points at itself (systemd-resolved, dnsmasq).
+    shows(
+        Cause::DnsForwardLoop,
+        &["plugin/loop", "detected|loop (|forwarding loop|more than twice"],
+    ),
+    shows(Cause::DnsForwardLoop, &["forwarding loop detected in"]),
+    // apimachinery's util/net/interface.go, k3s, kubeadm.
+    shows(
+        Cause::NoDefaultRoute,
+        &[
+            "no default routes found in|unable to select an ip from default routes|\
+        unable to find a default route|unable to get default route|no default route found|\
+        could not find default route|no default gateway found",
+        ],
+    ),
     // dev_watchdog and the drivers' own words.
     shows(
         Cause::NicTxTimeout,
@@ -95,14 +124,14 @@ pub(super) const RULES: &[Rule] = &[
     hints(
         Hint::LinkDown,
         &[
-            "link is down|link down|lost carrier|link status definitely down|interfacenotup|\
+            "link is down|link down|lost carrier|entered disabled state|link status definitely down|interfacenotup|\
         carrier lost|interfacenotrunning",
         ],
     )
     .read(physical),
     hints(
         Hint::LinkUp,
-        &["link is up|link up|gained carrier|link status definitely up|link becomes ready"],
+        &["link is up|link up|entered forwarding state|gained carrier|link status definitely up|link becomes ready"],
     )
     .read(physical),
     shows(
@@ -110,11 +139,14 @@ pub(super) const RULES: &[Rule] = &[
         &[
             "port module event[error]|cable error|pcie link lost|adapter removed|\
         device's health compromised|health compromised|fatal device error|firmware fatal|\
-        device fatal|unrecoverable hardware error|high temperature|module overheat",
+        device fatal|unrecoverable hardware error|high temperature|module overheat|\
+        insufficient power on the pcie slot|power budget exceeded|health poll failed|\
+        fatal reset request|firmware not responding|unqualified module|unsupported module|\
+        cable unplugged|tx fault|rx_los|fw_fatal|device in fatal|health recovery failed",
             "mlx|ixgbe|i40e|ice |bnxt|igb|enic|be2net|nic|eth|ens|enp|qede|bnx2",
         ],
     )
-    .but("info|plugged"),
+    .but("info:|cable plugged"),
     // Names: the host's resolver, and the one behind the cluster's DNS.
     shows(
         Cause::NodeDnsFailed,
@@ -225,6 +257,10 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
         (DrainReboot, Why::NotTheCause),
     ];
     Some(match cause {
+        Cause::DnsForwardLoop => know(F, 5, FixDns).harm(&[
+            (RestartKubelet, Why::NotTheCause),
+            (DrainReboot, Why::ComesBack),
+        ]),
         // containerd#8419: with the file there and containerd still saying no, a restart of containerd helps.
         Cause::CniNotInitialized => know(F, 4, FixCni).next(&[RestartRuntime]).harm(POD_NETWORK),
         Cause::CniIpExhausted => know(F, 5, CleanCniIps)

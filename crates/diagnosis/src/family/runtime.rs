@@ -6,7 +6,7 @@ use crate::Action::*;
 use crate::engine::{Context, Drafts, put};
 use crate::facts::{Facts, Hint};
 use crate::rule::{Rule, hints, number_after, shows};
-use crate::{Cause, Family, Probe, Why};
+use crate::{Cause, Confidence, Family, Probe, Why};
 
 /// gRPC's and Go's ways to say that a call did not end in time.
 const DEADLINE: &str = "deadlineexceeded|context deadline exceeded|operation timeout|i/o timeout|\
@@ -70,12 +70,12 @@ pub(super) const RULES: &[Rule] = &[
     // A call to the whole daemon ran out of time: the daemon hangs, not one container.
     hints(Hint::DaemonCallTimeout, &[DAEMON_CALLS, DEADLINE])
         .but("https://|failed to pull|webhook|listening|code = unavailable|connection refused"),
-    // dockershim's own error type (libdocker `operationTimeout`): dockerd did not answer within the request's time.
-    shows(
-        Cause::RuntimeHungDocker,
+    // dockershim's own error type (libdocker `operationTimeout`): dockerd did not answer within the time of one request.
+    hints(
+        Hint::DockerCallTimeout,
         &["operation timeout: context deadline exceeded|operation timeout: context canceled"],
     )
-    .medium(),
+    .read(whose),
     // The client gave up before dockerd answered a list: moby `Handler for GET … returned error: write … broken pipe`.
     shows(
         Cause::RuntimeHungDocker,
@@ -88,7 +88,8 @@ pub(super) const RULES: &[Rule] = &[
             "docker.sock|docker daemon",
             "i/o timeout|deadline exceeded|client.timeout|request canceled|timed out",
         ],
-    ),
+    )
+    .but("/start|/stop|/kill|/exec|/wait|/attach|/resize|operation timeout"),
     shows(
         Cause::RuntimeHungDocker,
         &[
@@ -220,7 +221,7 @@ pub(super) const RULES: &[Rule] = &[
         Cause::RuntimeVersionMismatch,
         &[
             "runc|containerd-shim|docker-init|crun|conmon",
-            "symbol lookup error|flag provided but not defined|executable file not found|\
+            "flag provided but not defined|executable file not found|\
         exec format error|version mismatch",
         ],
     )
@@ -252,12 +253,21 @@ pub(super) const RULES: &[Rule] = &[
     ),
     shows(
         Cause::RuntimeOverlayCorrupt,
-        &[
-            "corruptdockeroverlay2|layer does not exist|layer not known|corrupt db|\
-        invalid database|page 2: invalid type",
-        ],
+        &["corruptdockeroverlay2|layer does not exist|layer not known|corrupt db"],
     )
     .but("nocorruptdockeroverlay2")
+    .medium(),
+    // bbolt (db.go, tx.go, page.go, freelist.go): containerd's meta.db, docker's network and volume stores, BuildKit.
+    shows(
+        Cause::RuntimeOverlayCorrupt,
+        &[
+            "panic|error|fail|fatal|bolt|.db",
+            "already freed|failed to get all reachable pages|invalid page type|\
+        invalid database|invalid type: unknown|invalid freelist page|page expected to be|\
+        checksum error|pgid (|page 2: invalid|unexpected page type",
+        ],
+    )
+    .but("etcdserver|/var/lib/etcd|etcdmain|etcd/server|embed/|image|layer|pull|filesystem")
     .medium(),
     // Removal of a container's layer.
     shows(
@@ -461,9 +471,41 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
     })
 }
 
+/// So many pods at once wait for the daemon, not for one container.
+const MANY_PODS: usize = 3;
+
+/// The pod of which a line of kubelet's speaks.
+fn whose(text: &str) -> Option<crate::rule::Extract> {
+    let marks = [
+        "pod=",
+        "podsandboxid=",
+        "containerid=",
+        "for pod ",
+        "error syncing pod ",
+        "pod \"",
+        "for ",
+    ];
+    let subject = marks
+        .iter()
+        .find_map(|mark| crate::rule::word_after(text, mark));
+    Some(crate::rule::Extract {
+        subject: subject.unwrap_or_default().to_owned(),
+        number: 0.0,
+    })
+}
+
 /// A daemon call that ran out of time means that the daemon hangs; which daemon is in the text, else it is containerd
 /// (dockershim is gone since 1.24).
 pub(super) fn infer(facts: &Facts, _: &Context, drafts: &mut Drafts) {
+    // One container's call says nothing of the daemon; a list that fails, or many pods' calls, do.
+    if let Some(calls) = facts.hint(Hint::DockerCallTimeout) {
+        let many = calls.subjects.len() >= MANY_PODS;
+        if many || facts.has(Hint::DaemonCallTimeout) {
+            put(drafts, Cause::RuntimeHungDocker, calls).confidence = Confidence::Medium;
+        } else {
+            put(drafts, Cause::CriDeadlineExceeded, calls);
+        }
+    }
     let Some(seen) = facts.hint(Hint::DaemonCallTimeout) else {
         return;
     };

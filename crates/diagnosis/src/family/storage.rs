@@ -46,12 +46,53 @@ pub(super) const RULES: &[Rule] = &[
     shows(
         Cause::NfsHung,
         &[
-            "stale file handle|stale nfs file handle|transport endpoint is not connected",
+            "stale file handle|stale nfs file handle",
             "/var/lib/kubelet/pods|kubernetes.io~|mountpoint|mount point|stat ",
         ],
     )
-    .but("inotify|session scope")
+    .but("inotify|session scope|fuse|gluster")
     .medium(),
+    // mount_helper_unix.go `IsCorruptedMnt`: the program behind the mount has ended (gluster, ceph-fuse, s3fs, blobfuse, JuiceFS).
+    shows(
+        Cause::FuseMountDead,
+        &[
+            "transport endpoint is not connected|software caused connection abort",
+            "/var/lib/kubelet|kubernetes.io~|mount|stat |/mnt|/data|fuse|gluster|readdir|lstat|cannot access|df: |ls: ",
+        ],
+    )
+    .but("socket|session scope|systemd|dbus|send|recv|udp|bus "),
+    shows(
+        Cause::FuseMountDead,
+        &["stale file handle|input/output error|host is down", "fuse|gluster"],
+    )
+    .but("device or resource busy")
+    .medium(),
+    // libmount's hint, the kernel's unknown type, kubelet's missing program.
+    shows(
+        Cause::MountHelperMissing,
+        &["you might need a /sbin/mount|missing codepage or helper program|need a helper program"],
+    )
+    .medium(),
+    shows(
+        Cause::MountHelperMissing,
+        &[
+            "unknown filesystem type|mount.nfs|mount.cifs|mount.glusterfs|mount.ceph|mount.fuse|\
+        mount.lustre|mount.efs|iscsiadm|multipath|mkfs.|rbd: |ceph-fuse|/sbin/mount.",
+            "executable file not found|not found in $path|command not found|unknown filesystem type|\
+        no such file or directory\n|failed to find executable|: not found",
+        ],
+    )
+    .but("volume not found|subdirectory"),
+    // nfs4state.c, nfs4proc.c, lockd: state that could not be had again.
+    hints(
+        Hint::ServerLost,
+        &[
+            "nfs4_reclaim|nfsv4:|nfs: state manager|nfs: v4|lockd:|state manager:|nfs4_discover",
+            "reclaim failed|failed to reclaim|state recovery failed|failed on nfsv4 server|\
+        unhandled error|cannot monitor|lease expired failed|recovery failed|error -110",
+        ],
+    )
+    .read(server),
     shows(
         Cause::NfsHung,
         &[
@@ -67,7 +108,8 @@ pub(super) const RULES: &[Rule] = &[
         Cause::OrphanedPodVolumes,
         &[
             "orphaned pod",
-            "still present|still mounted|volume paths|subpaths|failed to rmdir|failed to remove",
+            "still present|still mounted|volume paths|subpaths|rmdir|failed to remove|\
+        not cleaned up|volumes dir|occurred during|occurred when|similar to this",
         ],
     ),
     // operation_executor: unmount failed because somebody is still in there.
@@ -142,6 +184,20 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
                 (RestartRuntime, Why::NotTheCause),
             ]),
         Cause::NfsRecovered => know(F, 0, Nothing),
+        // §0.2 holds for it as well; only its pods are hurt, and their client has to come back.
+        Cause::FuseMountDead => know(F, 4, UnmountNfs)
+            .next(&[RestartApp, RestartCsiNodePlugin])
+            .probes(&[Probe::DeadMounts])
+            .harm(&[
+                (DrainReboot, Why::NotTheCause),
+                (RestartRuntime, Why::NotTheCause),
+                (RemovePodDir, Why::LosesData),
+            ]),
+        Cause::MountHelperMissing => know(F, 4, InstallPackage).harm(&[
+            (RestartKubelet, Why::NotTheCause),
+            (DrainReboot, Why::NotTheCause),
+            (DrainFsck, Why::NotTheCause),
+        ]),
         // #60987: a scripted recursive removal wiped mounted data.
         Cause::OrphanedPodVolumes => {
             know(F, 2, UnmountThenClean).harm(&[(RemovePodDir, Why::LosesData)])

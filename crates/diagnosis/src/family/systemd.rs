@@ -58,6 +58,30 @@ pub(super) const RULES: &[Rule] = &[
             NO_REPLY,
         ],
     ),
+    // core/crash-handler.c (before v253 core/main.c): PID 1 caught a fatal signal and executes nothing any more.
+    shows(
+        Cause::Pid1Hung,
+        &["freezing execution|[!!!!!!]|executing crash shell|crashed, freezing"],
+    )
+    .by(&[Unit::Systemd]),
+    shows(
+        Cause::Pid1Hung,
+        &[
+            "caught <",
+            "dumped core as pid|not dumping core|core dump failed|cannot fork for core dump|\
+        waitpid() failed|from pid|from unknown sender|from our own process|from our own user",
+        ],
+    )
+    .by(&[Unit::Systemd]),
+    shows(
+        Cause::Pid1Hung,
+        &[
+            "assertion '|code should not be reached",
+            "src/core/",
+            "aborting",
+        ],
+    )
+    .by(&[Unit::Systemd]),
     shows(
         Cause::SystemdDbusHung,
         &["maximum number of pending replies per connection"],
@@ -114,7 +138,7 @@ pub(super) fn about(cause: Cause) -> Option<Know> {
             .next(&[ForceReboot])
             .probes(&[Probe::BlockedTasks, Probe::CpuLoad])
             .harm(&[
-                (SystemdReexec, Why::NotTheCause),
+                (SystemdReexec, Why::Pid1Dead),
                 (RestartRuntime, Why::StopBlocks),
                 (RestartKubelet, Why::StopBlocks),
             ]),
@@ -151,6 +175,20 @@ pub(super) fn infer(facts: &Facts, context: &Context, drafts: &mut Drafts) {
             draft.count += hung.count;
             draft.evidence.extend(hung.evidence);
             draft.sources.extend(hung.sources);
+        }
+    }
+    // A symptom that the bus would explain: the build says how likely that is.
+    for cause in [Cause::PlegUnhealthy, Cause::CriDeadlineExceeded] {
+        if let (Some(version), Some(gate), Some(draft)) = (&version, gate, drafts.get_mut(&cause)) {
+            draft.params.insert(Param::Version, version.clone());
+            if let SystemdGate::Affected { fixed_in } = gate {
+                draft.params.insert(Param::FixedIn, fixed_in.to_owned());
+            }
+            draft.evidence.push(Evidence {
+                source: Source::Package,
+                line: 0,
+                quote: version.clone(),
+            });
         }
     }
     for (cause, draft) in drafts.iter_mut() {

@@ -37,8 +37,13 @@ pub(super) const RULES: &[Rule] = &[
     ),
     shows(
         Cause::ClockSkew,
-        &["clock skew detected|mon_clock_skew|clock skew too great|clock skew is too"],
+        &[
+            "clock skew detected|mon_clock_skew|clock skew too great|clock skew is too|\
+        prober found high clock drift|clocks not synchronized|clocks are too skewed",
+        ],
     ),
+    // ceph-mon: `clock skew 0.3s > max 0.05s (latency …)`.
+    shows(Cause::ClockSkew, &["clock skew ", "> max "]),
     shows(
         Cause::ClockSkew,
         &[

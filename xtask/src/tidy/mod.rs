@@ -1,7 +1,9 @@
 //! `cargo xtask tidy`: what neither compiler nor linter checks.
 
+mod circles;
 mod files;
 mod layers;
+mod source;
 
 use std::fs;
 use std::process::Command;
@@ -39,6 +41,8 @@ fn check() -> Result<Vec<String>> {
         let text =
             fs::read_to_string(source).with_context(|| format!("read {}", source.display()))?;
         findings.extend(files::missing_docs(name, &text));
+        let tree = circles::Tree::read(source, &|path| fs::read_to_string(path).ok());
+        findings.extend(circles::check(name, &tree, &run::root()));
     }
     // Also files that are new and not yet added.
     let listed = run::capture(Command::new("git").args([

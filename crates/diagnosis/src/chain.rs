@@ -236,7 +236,10 @@ const CHAINS: &[(Cause, &[Cause])] = &[
     (BpfJitExhausted, &[CriDeadlineExceeded, RuncSetnsFailed]),
     (MemoryPressure, &[KubeletFrozen, Pid1Hung]),
     // systemd and its bus.
-    (Pid1Hung, &[SystemdDbusHung, DbusHung, VolumeMountTimeout]),
+    (
+        Pid1Hung,
+        &[AppCrash, SystemdDbusHung, DbusHung, VolumeMountTimeout],
+    ),
     (Pid1Hung, RUNTIME_WAITS),
     (DbusHung, &[SystemdDbusHung, VolumeMountTimeout]),
     (DbusHung, RUNTIME_WAITS),

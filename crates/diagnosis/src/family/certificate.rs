@@ -28,10 +28,10 @@ const REFUSED: &str = "certificate signed by unknown authority|x509: certificate
 
 const EXPIRED: &str = "certificate has expired|certificate is expired|certificate expired";
 
-/// Other servers, and sides that verify a client.
+/// Other servers, sides that verify a client, and kubectl, whose kubeconfig is a person's.
 const OTHERS: &str = "webhook|registry|pull|image|/v2/|helm|verifying certificate sn|\
         unable to authenticate|client's certificate|client certificate|metrics.k8s.io|\
-        handshake error from|remote error";
+        handshake error from|remote error|unable to connect to the server";
 
 pub(super) const RULES: &[Rule] = &[
     // Kubelet verifies the server: the CA it trusts, or the server's certificate, is at fault.

@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
     .read(again),
     shows(
         Cause::PodStuckTerminating,
-        &["failedkillpod|error killing pod|kill container failed|failed to kill pod|\
+        &["killpodsandboxerror|failed to stop container|failedkillpod|error killing pod|kill container failed|failed to kill pod|\
         pod still has one or more containers|containers still running|is still running"],
     )
     .but("operation timeout|cni|network|teardown|deadline exceeded|deadlineexceeded|docker|kubelet|containerd"),

@@ -43,7 +43,7 @@ pub(super) const RULES: &[Rule] = &[
         ],
     )
     .but(
-        "noinodespressure|inodespressure false|hasnoinodespressure|evictionhard|\
+        "observations:|noinodespressure|inodespressure false|hasnoinodespressure|evictionhard|\
         eviction-hard|evictionsoft|evictionthresholds|nodeconfig=",
     ),
     // eviction_manager.go, image_gc_manager.go, their events and the condition.

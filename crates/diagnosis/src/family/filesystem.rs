@@ -22,6 +22,12 @@ pub(super) const RULES: &[Rule] = &[
     )
     .but("errno=-28")
     .read(device),
+    // btrfs-progs say the same without the prefix.
+    shows(
+        Cause::BtrfsError,
+        &["parent transid verify failed on |couldn't read tree root|checksum verify failed on |\
+        bytenr mismatch, want="],
+    ),
     // volumes.c: counters of a device that has failed before.
     shows(Cause::BtrfsError, &["bdev ", "errs: wr "]).read(counters),
     // OpenZFS: zpool status, zed, SPL.

@@ -144,7 +144,7 @@ pub(super) const RULES: &[Rule] = &[
         ],
     ),
     hints(Hint::XidAction, &["gpu recovery action changed"]),
-    shows(Cause::GpuXid79, &["has fallen off the bus"]),
+    shows(Cause::GpuXid79, &["fallen off the bus"]),
     shows(Cause::NvswitchSxidNonfatal, &["sxid", "non-fatal|nonfatal"]),
     shows(Cause::NvswitchSxidFatal, &["sxid", "fatal"]).but("non-fatal|nonfatal"),
     // Events of Alibaba, AWS and GCP (`failures.md` §2 74, §3.4).

@@ -83,7 +83,7 @@ pub(super) const RULES: &[Rule] = &[
         node was low on resource: pids|nodepidpressure true|nodehaspidpressure",
         ],
     )
-    .but("toleration|op=exists"),
+    .but("toleration|op=exists|observations:"),
     // kernel/cgroup/pids.c names the cgroup whose limit it is.
     shows(
         Cause::ContainerPidsLimit,

@@ -4,6 +4,7 @@ use super::{Know, know};
 use crate::Action::*;
 use crate::engine::{Context, Drafts, put};
 use crate::facts::{Facts, Hint};
+use crate::line::Unit;
 use crate::rule::{Extract, Rule, hints, number_after, shows};
 use crate::{Cause, Confidence, Family, Probe, Why};
 
@@ -65,7 +66,7 @@ pub(super) const RULES: &[Rule] = &[
         node.kubernetes.io/memory-pressure",
         ],
     )
-    .but("toleration|op=exists"),
+    .but("toleration|op=exists|observations:|no resources are starved"),
     // eviction_manager.go names the resource apart from the sentence (klog v2).
     shows(
         Cause::MemoryPressure,
@@ -119,7 +120,8 @@ pub(super) const RULES: &[Rule] = &[
             "segfault at|trap invalid opcode|traps: |trap divide error",
             " ip|ip:",
         ],
-    ),
+    )
+    .by(&[Unit::Kernel, Unit::Kubelet, Unit::Runtime, Unit::Other]),
 ];
 
 /// Limits that are the node's own.

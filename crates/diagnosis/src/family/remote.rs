@@ -44,6 +44,13 @@ pub(super) const RULES: &[Rule] = &[
     )
     .read(session),
     shows(Cause::IscsiSessionLost, &["session recovery timed out"]).read(session),
+    // iscsiadm -m session -P1: the connection is gone, or somebody tries to have it again.
+    shows(
+        Cause::IscsiSessionLost,
+        &["connection state: transport wait|iscsid session state: reopen|iscsi session state: free|\
+        iscsi session state: failed"],
+    )
+    .medium(),
     // Fibre Channel: the remote port did not come back in time; the link of the adapter.
     shows(
         Cause::IscsiSessionLost,

@@ -52,6 +52,8 @@ pub(super) const RULES: &[Rule] = &[
         Hint::BlockedState,
         &["(disk sleep)|state:d |state: d |stat: d |(uninterruptible|uninterruptible sleep"],
     ),
+    // The init of a pid namespace waits for its children; for which, its own stack does not say.
+    hints(Hint::BlockedState, &["zap_pid_ns_processes", "+0x"]),
     hints(Hint::BlockedState, &[" 0x0000"]).read(old_task_line),
     hints(
         Hint::RuncInit,

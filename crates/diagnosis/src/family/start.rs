@@ -53,7 +53,7 @@ pub(super) const RULES: &[Rule] = &[
     shows(
         Cause::RuntimeConfigInvalid,
         &[
-            "failed to load toml|invalid plugin config|invalid plugin key uri|\
+            "failed to load toml|failed to parse toml|failed to decode hosts.toml|invalid plugin config|invalid plugin key uri|\
         invalid disabled plugin uri|invalid required plugin uri|\
         expected containerd config version|unsupported config version|\
         cannot be set when `config_path` is provided|unknown containerd config version|\
@@ -163,6 +163,11 @@ pub(super) const RULES: &[Rule] = &[
         ],
     )
     .read(port),
+    // An address to listen on that the machine has not.
+    shows(
+        Cause::KubeletConfigInvalid,
+        &[":10250|:10248|:10255", "cannot assign requested address"],
+    ),
     // container_manager_linux.go, cgroup_manager_linux.go, k3s, kubeadm's system verification.
     shows(
         Cause::CgroupControllerMissing,

@@ -57,7 +57,7 @@ pub(super) const RULES: &[Rule] = &[
         Cause::FuseMountDead,
         &[
             "transport endpoint is not connected|software caused connection abort",
-            "/var/lib/kubelet|kubernetes.io~|mount|stat |/mnt|/data|fuse|gluster|readdir|lstat|cannot access|df: |ls: ",
+            "/var/lib/kubelet|kubernetes.io~|mount|stat |/mnt|/data|fuse|gluster|readdir|lstat|cannot access|cannot open|df: |ls: |cd: ",
         ],
     )
     .but("socket|session scope|systemd|dbus|send|recv|udp|bus "),
@@ -109,7 +109,7 @@ pub(super) const RULES: &[Rule] = &[
         &[
             "orphaned pod",
             "still present|still mounted|volume paths|subpaths|rmdir|failed to remove|\
-        not cleaned up|volumes dir|occurred during|occurred when|similar to this",
+        not cleaned up|volumes dir|occurred during|occured during|occurred when|occured when|similar to this",
         ],
     ),
     // operation_executor: unmount failed because somebody is still in there.

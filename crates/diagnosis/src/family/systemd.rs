@@ -61,7 +61,7 @@ pub(super) const RULES: &[Rule] = &[
     // core/crash-handler.c (before v253 core/main.c): PID 1 caught a fatal signal and executes nothing any more.
     shows(
         Cause::Pid1Hung,
-        &["freezing execution|[!!!!!!]|executing crash shell|crashed, freezing"],
+        &["freezing execution|due to pid 1 having crashed|[!!!!!!]|executing crash shell|crashed, freezing"],
     )
     .by(&[Unit::Systemd]),
     shows(

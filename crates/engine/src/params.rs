@@ -58,6 +58,17 @@ pub(crate) fn connect(error: &ConnectError) -> Params {
         | ConnectError::NotKubernetes { server, reason } => {
             vec![("server", json!(server)), ("reason", json!(reason))]
         }
+        ConnectError::Busy {
+            server,
+            status,
+            reason,
+        } => {
+            vec![
+                ("server", json!(server)),
+                ("status", json!(status)),
+                ("reason", json!(reason)),
+            ]
+        }
         ConnectError::Unauthorized {
             server,
             user,

@@ -7,13 +7,15 @@ use kube::core::Status;
 use model::Text;
 use operations::Refusal;
 
+use crate::connect::LoginError;
+
 /// What an error of a call means to an operation. The request may have been carried out when this is
 /// [`Refusal::Unavailable`]; nothing was done in every other case.
 pub fn refusal(error: &kube::Error) -> Refusal {
     match error {
         kube::Error::Api(status) => refusal_of_status(status),
-        // A credential plugin failed, or a token file cannot be read.
-        kube::Error::Auth(_) => Refusal::Unauthorized {
+        // A login program failed, or a token file cannot be read.
+        _ if LoginError::behind(error).is_some() => Refusal::Unauthorized {
             message: words(error).into(),
         },
         kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Refusal::Rejected {

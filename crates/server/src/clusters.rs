@@ -224,6 +224,7 @@ fn can_pass(error: &ConnectError) -> bool {
         ConnectError::Unreachable { .. }
         | ConnectError::Tls { .. }
         | ConnectError::Unauthorized { .. }
+        | ConnectError::Busy { .. }
         | ConnectError::NotKubernetes { .. } => true,
         ConnectError::KubeconfigMissing { .. }
         | ConnectError::KubeconfigUnreadable { .. }

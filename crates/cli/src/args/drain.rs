@@ -11,11 +11,12 @@ use super::{Bad, Which, duration, go_bool, selector};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DryRun {
     #[default]
+    #[value(aliases = ["false", "False", "FALSE", "f", "F", "0"])]
     None,
     Client,
     Server,
-    /// `--dry-run` without a value: as `client`, with a note.
-    #[value(hide = true)]
+    /// `--dry-run` without a value, or true, as it once was: as `client`, with a note.
+    #[value(hide = true, aliases = ["true", "True", "TRUE", "t", "T", "1"])]
     Unchanged,
 }
 

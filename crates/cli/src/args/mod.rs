@@ -105,6 +105,34 @@ pub(crate) struct Global {
     pub(crate) output: Output,
     #[arg(long, env = "REFLOAT_RECORD", global = true, value_name = "FOLDER")]
     pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) taken: Taken,
+}
+
+/// kubectl's flags that scripts pass and that change nothing here: taken, not shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Taken {
+    #[arg(short, long, global = true, hide = true)]
+    namespace: Option<String>,
+    /// How much kubectl would tell of what it does.
+    #[arg(short, long = "v", global = true, hide = true)]
+    v: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    vmodule: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    log_flush_frequency: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    cache_dir: Option<PathBuf>,
+    #[arg(long, global = true, hide = true)]
+    profile: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    profile_output: Option<PathBuf>,
+    #[arg(long, global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool, action = ArgAction::Set)]
+    disable_compression: Option<bool>,
+    #[arg(long, global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool, action = ArgAction::Set)]
+    match_server_version: Option<bool>,
+    #[arg(long, global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool, action = ArgAction::Set)]
+    warnings_as_errors: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -155,9 +183,17 @@ pub(crate) struct Which {
 }
 
 impl Which {
+    /// The labels that are asked for. An empty selector asks for none, as with kubectl: whoever's variable is empty
+    /// does not mean all nodes.
+    pub(crate) fn labels(&self) -> Option<&Selector> {
+        self.selector
+            .as_ref()
+            .filter(|selector| !selector.requirements.is_empty())
+    }
+
     /// Names or labels, not both, and one of them.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        match (self.nodes.is_empty(), &self.selector) {
+        match (self.nodes.is_empty(), self.labels()) {
             (false, Some(_)) => Err(Failure::new("both_names_and_selector")),
             (true, None) => Err(Failure::new("no_nodes")),
             _ => Ok(()),
@@ -287,7 +323,8 @@ pub(crate) struct CommandArgs {
 fn node_name(text: &str) -> Result<String, Bad> {
     let name = match text.split_once('/') {
         None => text,
-        Some(("node" | "nodes" | "no", name)) => name,
+        // kubectl looks resources up whatever their case.
+        Some((kind, name)) if ["node", "nodes", "no"].contains(&&*kind.to_lowercase()) => name,
         Some(_) => "",
     };
     if name.is_empty() || name.contains('/') {
@@ -315,11 +352,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_empty_selector_is_none() {
+        let check = |words: &[&str]| {
+            let words = ["refloat", "cordon"].iter().chain(words);
+            match Cli::try_parse_from(words).unwrap().command {
+                Command::Cordon(args) => args.which.check().err().map(|failure| failure.code),
+                _ => unreachable!(),
+            }
+        };
+        assert_eq!(check(&["--selector="]).as_deref(), Some("no_nodes"));
+        assert_eq!(check(&["-l", " "]).as_deref(), Some("no_nodes"));
+        assert_eq!(check(&["n1", "--selector="]), None);
+        assert_eq!(check(&["-l", "a=b"]), None);
+        let both = check(&["n1", "-l", "a=b"]);
+        assert_eq!(both.as_deref(), Some("both_names_and_selector"));
+    }
+
+    #[test]
+    fn flags_that_scripts_pass_to_kubectl() {
+        for words in [
+            "drain n1 -n default --v=6 -v 2 --cache-dir=/tmp/x --profile=none",
+            "--v=4 -n kube-system drain n1 --log-flush-frequency=1s --vmodule=x=1",
+            "cordon n1 --warnings-as-errors --disable-compression --match-server-version=true",
+            "uncordon n1 --dry-run=true",
+            "drain n1 --dry-run=false",
+        ] {
+            let parsed = Cli::try_parse_from(["refloat"].into_iter().chain(words.split(' ')));
+            assert!(parsed.is_ok(), "{words}: {:?}", parsed.err());
+        }
+    }
+
+    #[test]
     fn nodes() {
         for (text, name) in [
             ("hz-1", Some("hz-1")),
             ("node/hz-1", Some("hz-1")),
             ("nodes/hz.1", Some("hz.1")),
+            ("NODE/hz-1", Some("hz-1")),
             ("pod/x", None),
             ("node/", None),
             ("a/b/c", None),

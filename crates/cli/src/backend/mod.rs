@@ -109,7 +109,7 @@ impl Backend {
     /// Names of the nodes that are meant. Names are not checked here.
     pub(crate) async fn which(&self, which: &Which) -> Result<Vec<String>, Failure> {
         which.check()?;
-        let Some(selector) = &which.selector else {
+        let Some(selector) = which.labels() else {
             let mut names: Vec<String> = Vec::new();
             for name in &which.nodes {
                 if !names.contains(name) {

@@ -12,7 +12,7 @@ use crate::talk::{Output, Talk};
 pub(crate) async fn run(talk: &Talk, global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     let which = &args.which;
     let named = !which.nodes.is_empty();
-    if named && which.selector.is_some() {
+    if named && which.labels().is_some() {
         return Err(Failure::new("both_names_and_selector"));
     }
     let backend = Backend::connect(global, Need::Nodes).await?;
@@ -20,7 +20,7 @@ pub(crate) async fn run(talk: &Talk, global: &Global, args: &DoctorArgs) -> Resu
         backend
             .doctor(&backend.which(which).await?, &args.ssh)
             .await?
-    } else if which.selector.is_some() {
+    } else if which.labels().is_some() {
         let chosen = backend.which(which).await?;
         let mut doctor = backend.doctor_all().await?;
         doctor.nodes.retain(|node| chosen.contains(&node.node));

@@ -11,7 +11,7 @@ use crate::render;
 use crate::talk::{Output, Talk};
 
 pub(crate) async fn run(talk: &Talk, global: &Global, args: &NodesArgs) -> Result<Exit, Failure> {
-    if args.which.selector.is_some() && !args.which.nodes.is_empty() {
+    if args.which.labels().is_some() && !args.which.nodes.is_empty() {
         return Err(Failure::new("both_names_and_selector"));
     }
     let backend = Backend::connect(global, Need::Nodes).await?;
@@ -61,7 +61,7 @@ fn lines(talk: &Talk, nodes: &[NodeView]) -> Vec<String> {
 
 async fn chosen(backend: &Backend, args: &NodesArgs) -> Result<Vec<NodeView>, Failure> {
     let mut nodes = backend.nodes().await?;
-    if let Some(selector) = &args.which.selector {
+    if let Some(selector) = args.which.labels() {
         let names = backend.select(selector).await?;
         nodes.retain(|node| names.contains(&node.name));
     } else if !args.which.nodes.is_empty() {

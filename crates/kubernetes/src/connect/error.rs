@@ -92,6 +92,16 @@ pub enum ConnectError {
         /// The server's words.
         reason: String,
     },
+    /// It answers that it has no time, or is not ready, and went on to while it was asked again.
+    #[error("{server} is overloaded or not ready (HTTP {status}): {reason}")]
+    Busy {
+        /// The API server's URL.
+        server: String,
+        /// The last status.
+        status: u16,
+        /// What it said.
+        reason: String,
+    },
     /// The server is there and does not answer as a Kubernetes API server.
     #[error("{server} does not answer as a Kubernetes API server: {reason}")]
     NotKubernetes {
@@ -125,6 +135,7 @@ impl ConnectError {
             Self::Unreachable { .. } => "server_unreachable",
             Self::Tls { .. } => "tls_failed",
             Self::Unauthorized { .. } => "unauthorized",
+            Self::Busy { .. } => "server_busy",
             Self::NotKubernetes { .. } => "not_kubernetes",
         }
     }
@@ -141,6 +152,7 @@ impl ConnectError {
             Self::Unreachable { .. } => "check_network",
             Self::Tls { .. } => "check_certificate",
             Self::Unauthorized { .. } => "renew_credentials",
+            Self::Busy { .. } => "try_later",
             Self::NotKubernetes { .. } => "check_server_url",
         }
     }

@@ -1,61 +1,68 @@
-//! From flags, `KUBECONFIG` and files to a client configuration, with errors that name the file.
+//! From flags and a kubeconfig to all that is needed to connect, with errors that name the file.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use kube::Config;
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use serde_json::json;
+use base64::Engine as _;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use serde_json::{Value, json};
 
+use super::file::{Entry, Merged, Sources};
+use super::login::{Certificate, Program, Source, Way};
+use super::proxies::{self, Proxy};
+use super::tls::Trust;
 use super::{Connect, ConnectError};
 
-/// A configuration that is ready to connect with.
-pub(super) struct Loaded {
-    pub(super) config: Config,
+/// Where a pod finds its service account (`rest.InClusterConfig` of client-go).
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// All that is needed to connect.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) server: Uri,
     /// Context name, or what stands for it.
     pub(super) name: String,
     /// User entry.
     pub(super) user: String,
+    pub(super) trust: Trust,
+    /// Another name than the URL's in the server's certificate.
+    pub(super) server_name: Option<String>,
+    pub(super) proxy: Option<Proxy>,
+    /// Whether answers may come compressed.
+    pub(super) compressed: bool,
+    pub(super) way: Way,
+    pub(super) certificate: Option<Certificate>,
     /// Impersonation, kept apart so that [`super::Cluster::acting_as`] replaces it rather than adding to it.
     pub(super) impersonation: HeaderMap,
 }
 
-pub(super) async fn load(connect: &Connect) -> Result<Loaded, ConnectError> {
-    let (paths, explicit) = paths(connect.kubeconfig.as_deref());
-    let merged = merge(&paths, explicit)?;
-    let (mut config, name, user) = match merged {
-        Some(merged) => from_kubeconfig(connect, merged).await?,
-        None => match Config::incluster() {
-            Ok(config) => (config, "in-cluster".to_owned(), "in-cluster".to_owned()),
-            Err(_) => match &connect.server {
-                Some(server) => (Config::new(uri(server)?), server.clone(), String::new()),
-                None => return Err(ConnectError::KubeconfigMissing { searched: paths }),
-            },
-        },
+pub(super) fn load(connect: &Connect) -> Result<Settings, ConnectError> {
+    let sources = Sources::find(connect.kubeconfig.as_deref());
+    let merged = sources.read()?;
+    // As client-go: a pod's service account counts where no kubeconfig names a server.
+    let choice = match &merged {
+        Some(merged) => choose(connect, merged),
+        None => Err(ConnectError::KubeconfigMissing {
+            searched: sources.paths,
+        }),
     };
-    if let Some(server) = &connect.server {
-        config.cluster_url = uri(server)?;
+    match choice {
+        Ok(choice) => choice.settings(connect),
+        Err(error) if is_empty(&error) => match in_cluster(connect)? {
+            Some(settings) => Ok(settings),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
     }
-    let mut auth = std::mem::take(&mut config.auth_info);
-    if let Some(token) = &connect.token {
-        auth = AuthInfo {
-            exec: None,
-            auth_provider: None,
-            token_file: None,
-            ..auth
-        };
-        auth.token = bearer(token).token;
+}
+
+/// Whether the kubeconfig names no server at all, rather than a wrong one.
+fn is_empty(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::KubeconfigMissing { .. } | ConnectError::NoContext { .. } => true,
+        ConnectError::UnknownCluster { name, .. } => name.is_empty(),
+        _ => false,
     }
-    let impersonation = impersonation(connect, &mut auth)?;
-    config.auth_info = auth;
-    config.connect_timeout = Some(connect.request_timeout.min(Duration::from_secs(10)));
-    Ok(Loaded {
-        config,
-        name,
-        user,
-        impersonation,
-    })
 }
 
 /// The contexts of the kubeconfig that `--kubeconfig`, `KUBECONFIG` or the home folder names, in its order.
@@ -63,195 +70,441 @@ pub(super) async fn load(connect: &Connect) -> Result<Loaded, ConnectError> {
 /// # Errors
 /// [`ConnectError`] names the file that is missing or wrong.
 pub fn contexts(kubeconfig: Option<&Path>) -> Result<Vec<String>, ConnectError> {
-    let (paths, explicit) = paths(kubeconfig);
-    match merge(&paths, explicit)? {
-        Some(merged) => Ok(merged.contexts.into_iter().map(|c| c.name).collect()),
-        None => Err(ConnectError::KubeconfigMissing { searched: paths }),
-    }
-}
-
-fn uri(text: &str) -> Result<http::Uri, ConnectError> {
-    text.parse().map_err(|error| ConnectError::Unusable {
-        reason: format!("server \"{text}\" is not a URL: {error}"),
-    })
-}
-
-/// Credentials that are one bearer token and nothing else.
-pub(super) fn bearer(token: &str) -> AuthInfo {
-    // By way of JSON, because the secret type is not ours to name.
-    serde_json::from_value(json!({ "token": token })).unwrap_or_default()
-}
-
-/// Which files: the flag, else `KUBECONFIG`, else `~/.kube/config`; whether they were named explicitly.
-fn paths(flag: Option<&Path>) -> (Vec<PathBuf>, bool) {
-    if let Some(path) = flag {
-        return (vec![path.to_owned()], true);
-    }
-    let list: Vec<_> = std::env::var_os("KUBECONFIG")
-        .map(|list| {
-            std::env::split_paths(&list)
-                .filter(|path| !path.as_os_str().is_empty())
-                .collect()
-        })
-        .unwrap_or_default();
-    if !list.is_empty() {
-        return (list, false);
-    }
-    (
-        std::env::home_dir()
-            .map(|home| home.join(".kube/config"))
-            .into_iter()
-            .collect(),
-        false,
-    )
-}
-
-/// Merges the files; `None` when there are none. A file of the list that does not exist is passed over, as client-go
-/// does (`clientcmd.ClientConfigLoadingRules`), a file named by flag must be there.
-fn merge(paths: &[PathBuf], explicit: bool) -> Result<Option<Kubeconfig>, ConnectError> {
-    let mut merged: Option<Kubeconfig> = None;
-    for path in paths {
-        let next = match Kubeconfig::read_from(path) {
-            Ok(next) => next,
-            Err(KubeconfigError::ReadConfig(error, _))
-                if error.kind() == std::io::ErrorKind::NotFound =>
-            {
-                if explicit {
-                    return Err(ConnectError::KubeconfigMissing {
-                        searched: paths.to_vec(),
-                    });
-                }
-                continue;
-            }
-            Err(KubeconfigError::ReadConfig(error, _)) => {
-                return Err(ConnectError::KubeconfigUnreadable {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                });
-            }
-            Err(error) => return Err(invalid(path, &error)),
-        };
-        unique(path, &next)?;
-        merged = Some(match merged {
-            None => next,
-            Some(before) => before.merge(next).map_err(|error| invalid(path, &error))?,
-        });
-    }
-    Ok(merged)
-}
-
-/// Two entries of one name in one file: which one is meant nobody knows. client-go refuses it, too.
-fn unique(path: &Path, config: &Kubeconfig) -> Result<(), ConnectError> {
-    let contexts = config
-        .contexts
-        .iter()
-        .map(|entry| ("contexts", &entry.name));
-    let clusters = config
-        .clusters
-        .iter()
-        .map(|entry| ("clusters", &entry.name));
-    let users = config.auth_infos.iter().map(|entry| ("users", &entry.name));
-    let mut seen = std::collections::BTreeSet::new();
-    let twice = contexts
-        .chain(clusters)
-        .chain(users)
-        .find(|entry| !seen.insert(*entry));
-    match twice {
-        None => Ok(()),
-        Some((what, name)) => Err(ConnectError::KubeconfigInvalid {
-            path: path.to_owned(),
-            line: None,
-            reason: format!("two {what} are called \"{name}\""),
+    let sources = Sources::find(kubeconfig);
+    match sources.read()? {
+        Some(merged) => Ok(names(&merged.contexts)),
+        None => Err(ConnectError::KubeconfigMissing {
+            searched: sources.paths,
         }),
     }
 }
 
-fn invalid(path: &Path, error: &KubeconfigError) -> ConnectError {
-    let text = match error {
-        KubeconfigError::Parse(error) => error.to_string(),
-        error => error.to_string(),
-    };
-    let line = text.split_once("line ").and_then(|(_, rest)| {
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().ok()
-    });
-    let reason = text.lines().next().unwrap_or_default().to_owned();
-    ConnectError::KubeconfigInvalid {
-        path: path.to_owned(),
-        line,
-        reason,
-    }
+fn names(entries: &[Entry]) -> Vec<String> {
+    entries.iter().map(|entry| entry.name.clone()).collect()
 }
 
-async fn from_kubeconfig(
-    connect: &Connect,
-    merged: Kubeconfig,
-) -> Result<(Config, String, String), ConnectError> {
-    let names = |list: &mut dyn Iterator<Item = &String>| list.cloned().collect::<Vec<_>>();
-    let contexts = names(&mut merged.contexts.iter().map(|context| &context.name));
-    let clusters = names(&mut merged.clusters.iter().map(|cluster| &cluster.name));
-    let users = names(&mut merged.auth_infos.iter().map(|user| &user.name));
-    let chosen = connect
-        .context
-        .clone()
-        .or_else(|| merged.current_context.clone())
-        .filter(|name| !name.is_empty());
-    let Some(name) = chosen else {
-        return Err(ConnectError::NoContext { known: contexts });
-    };
-    let Some(context) = merged.contexts.iter().find(|context| context.name == name) else {
+/// The entries that count.
+struct Choice<'a> {
+    name: String,
+    cluster: &'a Entry,
+    user: Option<&'a Entry>,
+}
+
+fn choose<'a>(connect: &Connect, merged: &'a Merged) -> Result<Choice<'a>, ConnectError> {
+    let asked = connect.context.clone().filter(|name| !name.is_empty());
+    let name = asked.unwrap_or_else(|| merged.current.clone());
+    if name.is_empty() {
+        return Err(ConnectError::NoContext {
+            known: names(&merged.contexts),
+        });
+    }
+    let find = |entries: &'a [Entry], name: &str| entries.iter().find(|entry| entry.name == name);
+    let Some(context) = find(&merged.contexts, &name) else {
         return Err(ConnectError::UnknownContext {
             name,
-            known: contexts,
+            known: names(&merged.contexts),
         });
     };
-    let context = context.context.clone().unwrap_or_default();
-    let cluster = connect.cluster.clone().unwrap_or(context.cluster);
-    if !clusters.contains(&cluster) {
+    let cluster = match &connect.cluster {
+        Some(cluster) => cluster.clone(),
+        None => context.text("cluster")?.unwrap_or_default(),
+    };
+    let Some(cluster) = find(&merged.clusters, &cluster) else {
         return Err(ConnectError::UnknownCluster {
             name: cluster,
-            known: clusters,
+            known: names(&merged.clusters),
         });
-    }
-    let user = connect.user.clone().or(context.user).unwrap_or_default();
-    if !user.is_empty() && !users.contains(&user) {
-        return Err(ConnectError::UnknownUser {
-            name: user,
-            known: users,
-        });
-    }
-    let options = KubeConfigOptions {
-        context: Some(name.clone()),
-        cluster: Some(cluster),
-        user: Some(user.clone()).filter(|user| !user.is_empty()),
     };
-    let config = Config::from_custom_kubeconfig(merged, &options)
-        .await
-        .map_err(|error| ConnectError::Unusable {
-            reason: error.to_string(),
-        })?;
-    Ok((config, name, user))
+    let user = match &connect.user {
+        Some(user) => Some(user.clone()),
+        None => context.text("user")?,
+    };
+    let user = match user.filter(|user| !user.is_empty()) {
+        None => None,
+        Some(user) => match find(&merged.users, &user) {
+            Some(entry) => Some(entry),
+            None => {
+                return Err(ConnectError::UnknownUser {
+                    name: user,
+                    known: names(&merged.users),
+                });
+            }
+        },
+    };
+    Ok(Choice {
+        name,
+        cluster,
+        user,
+    })
 }
 
-/// Takes the impersonation out of the credentials; flags win over the kubeconfig.
-fn impersonation(connect: &Connect, auth: &mut AuthInfo) -> Result<HeaderMap, ConnectError> {
-    let user = auth.impersonate.take();
-    let groups = auth.impersonate_groups.take().unwrap_or_default();
-    let uid = auth.impersonate_uid.take();
-    let extra = auth.impersonate_user_extra.take().unwrap_or_default();
-    match &connect.impersonate_user {
-        Some(user) => impersonate(user, &connect.impersonate_groups, None, std::iter::empty()),
-        None => match user {
-            Some(user) => impersonate(
-                &user,
-                &groups,
-                uid.as_deref(),
-                extra
-                    .iter()
-                    .map(|(key, values)| (key.as_str(), values.as_slice())),
+impl Choice<'_> {
+    fn settings(self, connect: &Connect) -> Result<Settings, ConnectError> {
+        let cluster = self.cluster;
+        let data = cluster.data("certificate-authority-data")?;
+        let file = cluster.path("certificate-authority")?;
+        let insecure = cluster.truth("insecure-skip-tls-verify")?;
+        let trust = match (data, file, insecure) {
+            (Some(_), Some(_), _) => {
+                return Err(cluster.unusable(
+                    "certificate-authority and certificate-authority-data are both given; keep one",
+                ));
+            }
+            (None, None, true) => Trust::Anybody,
+            (None, None, false) => Trust::System,
+            (_, _, true) => {
+                return Err(cluster.unusable(
+                    "insecure-skip-tls-verify is given together with a certificate authority; keep one",
+                ));
+            }
+            (Some(data), None, false) => Trust::Data(data),
+            (None, Some(file), false) => {
+                readable(cluster, "certificate-authority", &file)?;
+                Trust::File(file)
+            }
+        };
+        let certificate = match self.user {
+            Some(user) => certificate(user)?,
+            None => None,
+        };
+        // Without a scheme TLS is meant where something about TLS is given (rest.DefaultServerURL of client-go).
+        let secure = !matches!(trust, Trust::System) || certificate.is_some();
+        let own = cluster.text("server")?;
+        let server = match connect.server.as_ref().or(own.as_ref()) {
+            Some(server) => url(server, secure)?,
+            None => return Err(cluster.unusable("it has no server")),
+        };
+        let proxy = match cluster.text("proxy-url")? {
+            Some(text) => Some(
+                Proxy::parse(&text)
+                    .map_err(|reason| cluster.unusable(&format!("proxy-url: {reason}")))?,
             ),
-            None => Ok(HeaderMap::new()),
+            None => by_environment(&server)?,
+        };
+        let server_name = match connect.server {
+            Some(_) => None,
+            None => cluster.text("tls-server-name")?,
+        };
+        let mut settings = Settings {
+            name: self.name,
+            user: self.user.map(|user| user.name.clone()).unwrap_or_default(),
+            trust,
+            server_name,
+            proxy,
+            compressed: !cluster.truth("disable-compression")?,
+            way: Way::Nobody,
+            certificate,
+            impersonation: HeaderMap::new(),
+            server,
+        };
+        if let Some(user) = self.user {
+            settings.way = way(user, || told(cluster, &settings))?;
+            if settings.certificate.is_some() && matches!(settings.way, Way::Program(_)) {
+                settings.way = Way::Nobody;
+            }
+            settings.impersonation = impersonation(connect, user)?;
+        } else if let Some(name) = &connect.impersonate_user {
+            settings.impersonation =
+                impersonate(name, &connect.impersonate_groups, None, std::iter::empty())?;
+        }
+        if let Some(token) = &connect.token {
+            settings.way = Way::Token(token.clone());
+        }
+        settings.without_credentials_in_the_clear();
+        Ok(settings)
+    }
+}
+
+impl Settings {
+    /// Nothing secret goes over a connection that anybody can read; client-go does not send it either.
+    fn without_credentials_in_the_clear(&mut self) {
+        if self.server.scheme() == Some(&Scheme::HTTP) {
+            self.way = Way::Nobody;
+            self.certificate = None;
+        }
+    }
+}
+
+/// A pod's service account; `None` when this is no pod.
+fn in_cluster(connect: &Connect) -> Result<Option<Settings>, ConnectError> {
+    let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let token = PathBuf::from(SERVICE_ACCOUNT).join("token");
+    let (Some(host), Some(port), true) = (
+        variable("KUBERNETES_SERVICE_HOST"),
+        variable("KUBERNETES_SERVICE_PORT"),
+        token.is_file(),
+    ) else {
+        return Ok(None);
+    };
+    let host = match host.parse::<std::net::Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]"),
+        Err(_) => host,
+    };
+    let server = match &connect.server {
+        Some(server) => url(server, true)?,
+        None => url(&format!("https://{host}:{port}"), true)?,
+    };
+    let ca = PathBuf::from(SERVICE_ACCOUNT).join("ca.crt");
+    let impersonation = match &connect.impersonate_user {
+        Some(user) => impersonate(user, &connect.impersonate_groups, None, std::iter::empty())?,
+        None => HeaderMap::new(),
+    };
+    Ok(Some(Settings {
+        name: "in-cluster".to_owned(),
+        user: "in-cluster".to_owned(),
+        trust: if ca.is_file() {
+            Trust::File(ca)
+        } else {
+            Trust::System
         },
+        server_name: None,
+        proxy: by_environment(&server)?,
+        compressed: true,
+        way: match &connect.token {
+            Some(token) => Way::Token(token.clone()),
+            None => Way::TokenFile(token, None),
+        },
+        certificate: None,
+        impersonation,
+        server,
+    }))
+}
+
+fn by_environment(server: &Uri) -> Result<Option<Proxy>, ConnectError> {
+    proxies::by_environment(server, |name| std::env::var(name).ok())
+        .map_err(|reason| ConnectError::Unusable { reason })
+}
+
+/// A URL, or `host:port` as client-go takes it.
+fn url(text: &str, secure: bool) -> Result<Uri, ConnectError> {
+    let wrong = |reason: &str| ConnectError::Unusable {
+        reason: format!("server \"{}\" is not a URL: {reason}", text.escape_debug()),
+    };
+    let bare = text.trim();
+    let full = if bare.contains("://") {
+        bare.to_owned()
+    } else {
+        let scheme = if secure { "https" } else { "http" };
+        format!("{scheme}://{bare}")
+    };
+    let uri: Uri = full
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        _ => return Err(wrong("its scheme is neither http nor https")),
+    }
+    let Some(authority) = uri.authority().filter(|it| !it.host().is_empty()) else {
+        return Err(wrong("it names no host"));
+    };
+    if authority.as_str().contains('@') {
+        return Err(wrong("it has a user in it"));
+    }
+    if authority.port().is_some() && authority.port_u16().is_none()
+        || authority.as_str().ends_with(':')
+    {
+        return Err(wrong("its port is none"));
+    }
+    let mut parts = uri.into_parts();
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    }
+    Uri::from_parts(parts).map_err(|error| wrong(&error.to_string()))
+}
+
+/// A file that is named must be there: said now, with its entry, rather than when it is needed.
+fn readable(entry: &Entry, key: &str, path: &Path) -> Result<(), ConnectError> {
+    match std::fs::File::open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(entry.unusable(&format!("{key}: cannot read {}: {error}", path.display())))
+        }
+    }
+}
+
+/// The client's certificate of a user.
+fn certificate(user: &Entry) -> Result<Option<Certificate>, ConnectError> {
+    let source = |key: &str| -> Result<Option<Source>, ConnectError> {
+        let data = user.data(&format!("{key}-data"))?;
+        match (data, user.path(key)?) {
+            (Some(_), Some(_)) => {
+                Err(user.unusable(&format!("{key} and {key}-data are both given; keep one")))
+            }
+            (Some(data), None) => Ok(Some(Source::Data(data))),
+            (None, Some(path)) => {
+                readable(user, key, &path)?;
+                Ok(Some(Source::File(path)))
+            }
+            (None, None) => Ok(None),
+        }
+    };
+    match (source("client-certificate")?, source("client-key")?) {
+        (Some(certificate), Some(key)) => Ok(Some(Certificate { certificate, key })),
+        (Some(_), None) => Err(user.unusable("client-certificate has no client-key")),
+        // A key alone is not used by client-go either.
+        (None, _) => Ok(None),
+    }
+}
+
+/// How a user logs in; `told` is what a login program that asks for it is told of the cluster.
+fn way(user: &Entry, told: impl Fn() -> Result<Value, ConnectError>) -> Result<Way, ConnectError> {
+    let token = user.text("token")?;
+    let file = user.path("tokenFile")?;
+    let name = user.text("username")?;
+    let password = user.text("password")?;
+    let basic = name.is_some() || password.is_some();
+    if token.is_some() && basic {
+        return Err(user.unusable("token and username are both given; keep one"));
+    }
+    if user.inner("exec").is_some() && user.inner("auth-provider").is_some() {
+        return Err(user.unusable("exec and auth-provider are both given; keep one"));
+    }
+    let exec = user
+        .inner("exec")
+        .map(|exec| program(&exec, told))
+        .transpose()?;
+    if let Some(file) = file {
+        if token.is_none() {
+            readable(user, "tokenFile", &file)?;
+        }
+        return Ok(Way::TokenFile(file, token));
+    }
+    if let Some(token) = token {
+        return Ok(Way::Token(token));
+    }
+    if basic {
+        return Ok(Way::Basic(
+            name.unwrap_or_default(),
+            password.unwrap_or_default(),
+        ));
+    }
+    if let Some(exec) = exec {
+        return Ok(Way::Program(exec));
+    }
+    match user.inner("auth-provider") {
+        None => Ok(Way::Nobody),
+        Some(provider) => {
+            let kind = provider.text("name")?.unwrap_or_default();
+            let config = provider.inner("config");
+            let token = match &config {
+                Some(config) if kind == "oidc" => config.text("id-token")?,
+                _ => None,
+            };
+            token.map(Way::Token).ok_or_else(|| {
+                user.unusable(&format!(
+                    "auth-provider \"{kind}\" gives no token; kubectl has taken such providers out, too: use a login program (exec)"
+                ))
+            })
+        }
+    }
+}
+
+fn program(
+    exec: &Entry,
+    told: impl Fn() -> Result<Value, ConnectError>,
+) -> Result<Program, ConnectError> {
+    let Some(command) = exec.text("command")? else {
+        return Err(exec.unusable("exec has no command"));
+    };
+    let Some(api_version) = exec.text("apiVersion")? else {
+        return Err(exec.unusable("exec has no apiVersion"));
+    };
+    let interactive = exec.text("interactiveMode")?;
+    let interactive = match (api_version.as_str(), interactive) {
+        ("client.authentication.k8s.io/v1", None) => {
+            return Err(exec.unusable("exec has no interactiveMode"));
+        }
+        ("client.authentication.k8s.io/v1" | "client.authentication.k8s.io/v1beta1", mode) => {
+            mode.unwrap_or_else(|| "IfAvailable".to_owned())
+        }
+        _ => {
+            return Err(exec.unusable(&format!(
+                "exec has apiVersion {api_version}; there are client.authentication.k8s.io/v1 and v1beta1"
+            )));
+        }
+    };
+    if !matches!(interactive.as_str(), "Never" | "IfAvailable" | "Always") {
+        return Err(exec.unusable(&format!("exec has interactiveMode \"{interactive}\"")));
+    }
+    let env = exec.items("env").into_iter().map(|item| {
+        match (item.text("name")?, item.text("value")?.unwrap_or_default()) {
+            (Some(name), value) => Ok((name, value)),
+            (None, _) => Err(exec.unusable("exec has a variable without a name")),
+        }
+    });
+    Ok(Program {
+        api_version,
+        // With a separator it is a path, else it is looked for.
+        command: if command.contains(std::path::MAIN_SEPARATOR) {
+            exec.resolve(&command)
+        } else {
+            command.into()
+        },
+        args: exec.texts("args")?,
+        env: env.collect::<Result<_, _>>()?,
+        interactive,
+        hint: exec.text("installHint")?,
+        cluster: match exec.truth("provideClusterInfo")? {
+            true => Some(told()?),
+            false => None,
+        },
+    })
+}
+
+/// What a login program is told of the cluster (`ExecCredentialSpec.cluster`).
+fn told(cluster: &Entry, settings: &Settings) -> Result<Value, ConnectError> {
+    let mut told = json!({"server": settings.server.to_string().trim_end_matches('/')});
+    let pem = match &settings.trust {
+        Trust::Data(pem) => Some(pem.clone()),
+        Trust::File(path) => std::fs::read(path).ok(),
+        Trust::System | Trust::Anybody => None,
+    };
+    if let Some(pem) = pem {
+        let coded = base64::engine::general_purpose::STANDARD.encode(pem);
+        told["certificate-authority-data"] = coded.into();
+    }
+    for key in ["tls-server-name", "proxy-url"] {
+        if let Some(text) = cluster.text(key)? {
+            told[key] = text.into();
+        }
+    }
+    for key in ["insecure-skip-tls-verify", "disable-compression"] {
+        if cluster.truth(key)? {
+            told[key] = true.into();
+        }
+    }
+    let extension = cluster.items("extensions").into_iter().find(|extension| {
+        extension.raw("name").as_str() == Some("client.authentication.k8s.io/exec")
+    });
+    if let Some(extension) = extension {
+        told["config"] = extension.raw("extension").clone();
+    }
+    Ok(told)
+}
+
+/// As whom to act; flags win over the kubeconfig.
+fn impersonation(connect: &Connect, user: &Entry) -> Result<HeaderMap, ConnectError> {
+    if let Some(name) = &connect.impersonate_user {
+        return impersonate(name, &connect.impersonate_groups, None, std::iter::empty());
+    }
+    let (uid, groups) = (user.text("as-uid")?, user.texts("as-groups")?);
+    let extra = user.lists("as-user-extra")?;
+    match user.text("as")? {
+        Some(name) => impersonate(
+            &name,
+            &groups,
+            uid.as_deref(),
+            extra
+                .iter()
+                .map(|(key, values)| (key.as_str(), values.as_slice())),
+        ),
+        None if uid.is_some() || !groups.is_empty() || !extra.is_empty() => {
+            Err(user.unusable("as-uid, as-groups and as-user-extra need an as"))
+        }
+        None => Ok(HeaderMap::new()),
     }
 }
 
@@ -301,7 +554,7 @@ mod tests {
         clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n\
         users: [{name: u, user: {token: t, as: boss, as-groups: [g]}}]\n";
 
-    async fn error(text: &str, change: impl FnOnce(&mut Connect)) -> ConnectError {
+    fn error(text: &str, change: impl FnOnce(&mut Connect)) -> ConnectError {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         std::fs::write(&path, text).unwrap();
@@ -310,22 +563,21 @@ mod tests {
             ..Connect::default()
         };
         change(&mut connect);
-        load(&connect).await.err().unwrap()
+        load(&connect).err().unwrap()
     }
 
-    #[tokio::test]
-    async fn errors_name_what_is_wrong() {
+    #[test]
+    fn errors_name_what_is_wrong() {
         let missing = error(GOOD, |connect| {
             connect.kubeconfig = Some("/nowhere/config".into())
-        })
-        .await;
+        });
         assert_eq!(missing.code(), "kubeconfig_missing");
         assert!(missing.to_string().contains("/nowhere/config"), "{missing}");
 
-        let folder = error(GOOD, |connect| connect.kubeconfig = Some("/".into())).await;
+        let folder = error(GOOD, |connect| connect.kubeconfig = Some("/".into()));
         assert_eq!(folder.code(), "kubeconfig_unreadable");
 
-        let garbage = error("apiVersion: v1\nclusters: [\n  {name: }}\n", |_| ()).await;
+        let garbage = error("apiVersion: v1\nclusters: [\n  {name: }}\n", |_| ());
         assert_eq!(garbage.code(), "kubeconfig_invalid");
         assert!(
             matches!(
@@ -336,26 +588,26 @@ mod tests {
         );
 
         let twice = GOOD.replace("name: b,", "name: a,");
-        let twice = error(&twice, |_| ()).await.to_string();
+        let twice = error(&twice, |_| ()).to_string();
         assert!(twice.contains("two contexts are called \"a\""), "{twice}");
 
-        let context = error(GOOD, |connect| connect.context = Some("z".into())).await;
+        let context = error(GOOD, |connect| connect.context = Some("z".into()));
         assert_eq!(
             context.to_string(),
             "context \"z\" is not in the kubeconfig (it has: a, b)"
         );
-        let cluster = error(GOOD, |connect| connect.context = Some("b".into())).await;
+        let cluster = error(GOOD, |connect| connect.context = Some("b".into()));
         assert_eq!(
             cluster.to_string(),
             "cluster \"lost\" is not in the kubeconfig (it has: c)"
         );
-        let user = error(GOOD, |connect| connect.user = Some("z".into())).await;
+        let user = error(GOOD, |connect| connect.user = Some("z".into()));
         assert_eq!(user.code(), "user_unknown");
-        assert_eq!(error("", |_| ()).await.code(), "context_not_chosen");
+        assert_eq!(error("", |_| ()).code(), "context_not_chosen");
     }
 
-    #[tokio::test]
-    async fn a_kubeconfig_with_impersonation_and_a_flag_that_replaces_it() {
+    #[test]
+    fn a_kubeconfig_with_impersonation_and_a_flag_that_replaces_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         std::fs::write(&path, GOOD).unwrap();
@@ -363,14 +615,13 @@ mod tests {
             kubeconfig: Some(path),
             ..Connect::default()
         };
-        let loaded = load(&connect).await.unwrap();
+        let loaded = load(&connect).unwrap();
         assert_eq!((loaded.name.as_str(), loaded.user.as_str()), ("a", "u"));
         assert_eq!(loaded.impersonation["impersonate-user"], "boss");
         assert_eq!(loaded.impersonation["impersonate-group"], "g");
-        assert_eq!(loaded.config.auth_info.impersonate, None);
 
         connect.impersonate_user = Some("alice".into());
-        let loaded = load(&connect).await.unwrap();
+        let loaded = load(&connect).unwrap();
         assert_eq!(loaded.impersonation["impersonate-user"], "alice");
         assert!(loaded.impersonation.get("impersonate-group").is_none());
     }

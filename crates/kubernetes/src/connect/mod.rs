@@ -1,25 +1,37 @@
 //! Connections to clusters.
 
 mod ask;
+mod dial;
 mod error;
+mod file;
 mod kubeconfig;
+mod login;
+mod proxies;
+mod tls;
+mod transport;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
-use kube::{Client, Config};
+use kube::Client;
 use model::{ClusterId, Text};
-use serde::Deserialize;
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use self::ask::Ask;
+use self::dial::Dialer;
+use self::kubeconfig::Settings;
+use self::login::Login;
+use self::tls::Identity;
+use self::transport::{Parts, Transport};
 pub use error::ConnectError;
 pub use kubeconfig::contexts;
+pub(crate) use login::LoginError;
 
 use crate::layer::with_headers;
-use crate::refusal::words;
 
 /// How long one request may take when nothing else is said.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,6 +92,15 @@ impl ServerVersion {
         (self.major, self.minor) < (major, minor)
     }
 
+    /// The server does not tell; a current one, as far as we ask.
+    fn untold() -> Self {
+        Self {
+            major: u32::MAX,
+            minor: u32::MAX,
+            text: String::new(),
+        }
+    }
+
     fn parse(major: &str, minor: &str, text: String) -> Self {
         let number = |text: &str| {
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
@@ -119,9 +140,8 @@ pub struct Cluster {
 struct Shared {
     /// Own credentials without impersonation.
     own: Pair,
-    /// Without credentials, made when first needed.
-    bare: OnceLock<Pair>,
-    bare_config: Config,
+    /// Without credentials.
+    bare: Pair,
     proven: bool,
 }
 
@@ -132,13 +152,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(config: Config) -> Result<Self, kube::Error> {
-        let mut writer = config.clone();
-        writer.default_retry = false;
-        Ok(Self {
-            reader: Client::try_from(config)?,
-            writer: Client::try_from(writer)?,
-        })
+    fn new(transport: &Transport) -> Self {
+        Self {
+            reader: transport.client(true),
+            writer: transport.client(false),
+        }
     }
 
     fn with(&self, headers: HeaderMap) -> Self {
@@ -162,50 +180,31 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-#[derive(Deserialize)]
-struct VersionAnswer {
-    major: String,
-    minor: String,
-    #[serde(rename = "gitVersion")]
-    git_version: String,
-}
-
 impl Cluster {
     /// Connects, asks for the version and finds out which cluster it is.
     ///
     /// # Errors
     /// [`ConnectError`] names the file, context, URL or user that is wrong.
     pub async fn connect(connect: &Connect) -> Result<Self, ConnectError> {
-        let loaded = kubeconfig::load(connect).await?;
-        let server = loaded
-            .config
-            .cluster_url
-            .to_string()
-            .trim_end_matches('/')
-            .to_owned();
-        let mut bare_config = loaded.config.clone();
-        bare_config.auth_info = kube::config::AuthInfo::default();
-        let fallback = fallback_id(&server, loaded.config.root_cert.as_deref());
-        let exec = loaded.config.auth_info.exec.as_ref();
-        let login = exec.and_then(|exec| exec.command.clone());
-        let own = Pair::new(loaded.config).map_err(|error| {
-            let reason = words(&error);
-            // The system's words do not name what it could not run.
-            let reason = match login {
-                Some(login) if matches!(error, kube::Error::Auth(_)) => {
-                    format!("login program {login}: {reason}")
-                }
-                _ => reason,
-            };
-            ConnectError::Unusable { reason }
-        })?;
-        let user = match loaded
+        let mut settings = kubeconfig::load(connect)?;
+        let server = settings.server.to_string();
+        let server = server.trim_end_matches('/').to_owned();
+        let fallback = fallback_id(&server, &settings.trust.authorities());
+        let unusable = |reason: String| ConnectError::Unusable { reason };
+        let Transports { own, bare, login } = transports(&mut settings, connect, &server)?;
+        // Before anything is asked, so that a person who logs in is not hurried by a request's time.
+        login
+            .current()
+            .await
+            .map_err(|error| unusable(error.to_string()))?;
+        let (own, bare) = (Pair::new(&own), Pair::new(&bare));
+        let user = match settings
             .impersonation
             .get("impersonate-user")
             .and_then(|user| user.to_str().ok())
         {
             Some(user) => user.to_owned(),
-            None => loaded.user,
+            None => settings.user,
         };
         let ask = Ask {
             server: &server,
@@ -213,35 +212,25 @@ impl Cluster {
             client: &own.writer,
             timeout: connect.request_timeout,
         };
-        let version: VersionAnswer =
-            serde_json::from_value(ask.get("/version").await?).map_err(|error| {
-                ConnectError::NotKubernetes {
-                    server: server.clone(),
-                    reason: error.to_string(),
-                }
-            })?;
-        let acting = own.with(loaded.impersonation);
+        let version = ask.version().await?;
+        let acting = own.with(settings.impersonation);
         let ask = Ask {
             client: &acting.writer,
             ..ask
         };
-        let uid = match ask.try_get("/api/v1/namespaces/kube-system").await? {
-            Ok(namespace) => namespace["metadata"]["uid"].as_str().map(ToOwned::to_owned),
-            Err(_) => None,
-        };
+        let uid = ask.cluster_uid(version.is_none()).await?;
         Ok(Self {
             id: uid.clone().unwrap_or(fallback).into(),
-            name: loaded.name.into(),
+            name: settings.name.into(),
             server: server.as_str().into(),
-            version: ServerVersion::parse(&version.major, &version.minor, version.git_version),
+            version: version.unwrap_or_else(ServerVersion::untold),
             reader: acting.reader.clone(),
             writer: acting.writer.clone(),
             user: user.into(),
             request_timeout: connect.request_timeout,
             shared: Arc::new(Shared {
                 own,
-                bare: OnceLock::new(),
-                bare_config,
+                bare,
                 proven: uid.is_some(),
             }),
         })
@@ -281,16 +270,10 @@ impl Cluster {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| unusable("the token cannot be sent as a header".to_owned()))?;
         value.set_sensitive(true);
-        let bare = match self.shared.bare.get() {
-            Some(bare) => bare,
-            None => {
-                let made = Pair::new(self.shared.bare_config.clone())
-                    .map_err(|error| unusable(words(&error)))?;
-                self.shared.bare.get_or_init(|| made)
-            }
-        };
         Ok(self.as_caller(
-            bare.with(HeaderMap::from_iter([(header::AUTHORIZATION, value)])),
+            self.shared
+                .bare
+                .with(HeaderMap::from_iter([(header::AUTHORIZATION, value)])),
             "",
         ))
     }
@@ -305,9 +288,55 @@ impl Cluster {
     }
 }
 
+/// What a connection is made of.
+struct Transports {
+    own: Transport,
+    bare: Transport,
+    login: Arc<Login>,
+}
+
+fn transports(
+    settings: &mut Settings,
+    connect: &Connect,
+    server: &str,
+) -> Result<Transports, ConnectError> {
+    let unusable = |reason: String| ConnectError::Unusable { reason };
+    let server_name = settings
+        .server_name
+        .clone()
+        .map(ServerName::try_from)
+        .transpose()
+        .map_err(|_| unusable("tls-server-name is not a name".to_owned()))?;
+    let patience = connect.request_timeout.min(Duration::from_secs(10));
+    let made = |identity: Arc<Identity>, login| {
+        let tls =
+            tls::client_config(&settings.trust, identity).map_err(|reason| ConnectError::Tls {
+                server: server.to_owned(),
+                reason,
+            })?;
+        Ok::<_, ConnectError>(Transport::new(Parts {
+            server: settings.server.clone(),
+            dialer: Dialer::new(tls.clone(), settings.proxy.clone(), patience),
+            tls,
+            server_name: server_name.clone(),
+            login,
+            compressed: settings.compressed,
+        }))
+    };
+    let identity = Arc::new(Identity::default());
+    let bare = made(Arc::default(), None)?;
+    let way = std::mem::replace(&mut settings.way, login::Way::Nobody);
+    let login = Login::new(way, settings.certificate.take(), identity.clone());
+    Ok(Transports {
+        own: made(identity, Some(login.clone()))?,
+        bare,
+        login,
+    })
+}
+
 /// FNV-1a of URL and CA: stable over versions of Rust and refloat.
-fn fallback_id(server: &str, ca: Option<&[Vec<u8>]>) -> String {
-    let certificates = ca.unwrap_or_default().iter().flatten();
+fn fallback_id(server: &str, authorities: &[CertificateDer<'_>]) -> String {
+    let certificates = authorities.iter().flat_map(|der| der.iter());
     let hash = server
         .bytes()
         .chain(certificates.copied())

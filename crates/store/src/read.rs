@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use model::{OperationId, Text};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::checksum::{self, Progress, moment, nanoseconds};
 use crate::error::{At, StoreError};
@@ -18,13 +19,14 @@ const PAGE: u32 = 1000;
 const COLUMNS: &str =
     "o.number, o.id, o.cluster, o.kind, o.by, o.created, o.identity, o.last_seq, o.chain, o.format,
     o.ended, o.outcome, o.seal, o.version, o.occupies, o.summary, p.id";
-/// The columns of a node of it, and whether it is occupied, follow.
+/// The columns of a node of it, its place, and whether it is occupied, follow.
 const NODE: usize = 17;
 
 /// A row of `operations`, its nodes yet to come.
 struct Raw {
     number: i64,
     operation: OperationRow,
+    nodes: Vec<(i64, Text)>,
     progress: Progress,
     seal: i64,
 }
@@ -47,6 +49,7 @@ impl Raw {
                 by: text(row, 4)?,
                 created: moment(row.get(5)?),
             },
+            nodes: Vec::new(),
             progress: Progress {
                 identity: row.get(6)?,
                 last_seq: row.get(7)?,
@@ -76,8 +79,11 @@ impl Raw {
     }
 
     /// With all its nodes.
-    fn complete(self, path: &Path) -> Result<Recorded, StoreError> {
+    fn complete(mut self, path: &Path) -> Result<Recorded, StoreError> {
         self.check_seal(path)?;
+        self.nodes.sort_unstable();
+        let nodes = std::mem::take(&mut self.nodes).into_iter();
+        self.operation.nodes = nodes.map(|(_, node)| node).collect();
         if checksum::identity(&self.operation) != self.progress.identity {
             return Err(self.corrupt(path, "its row or its nodes do not match their checksum"));
         }
@@ -136,7 +142,7 @@ pub(crate) fn operation(
     path: &Path,
     id: &OperationId,
 ) -> Result<Option<Recorded>, StoreError> {
-    let found = select(conn, path, "WHERE id = ?1", &[&id.as_str()])
+    let found = select(conn, path, "WHERE id = ?1", &[Value::from(id.to_string())])
         .map_err(|error| of(id, None, error))?;
     Ok(found.into_iter().next())
 }
@@ -158,63 +164,72 @@ pub(crate) fn list(
     };
     let before = number(&filter.before)?.unwrap_or(i64::MAX);
     let parent = number(&filter.parent)?;
-    let cluster = filter.cluster.as_ref().map(|cluster| cluster.as_str());
-    let since = filter.since.map(nanoseconds);
-    let limit = filter.limit.map_or(-1, i64::from);
-    // Only the conditions that are asked for, so that each finds its index.
-    let mut chosen = String::from("WHERE number < ?1");
-    let mut values: Vec<&dyn ToSql> = vec![&before];
-    let mut only = |condition: &str, value| {
-        values.push(value);
-        chosen.push_str(&condition.replace('?', &format!("?{}", values.len())));
-    };
-    if let Some(parent) = &parent {
-        only(" AND parent = ?", parent);
-    }
-    if let Some(cluster) = &cluster {
-        only(" AND cluster = ?", cluster);
-    }
-    if let Some(kind) = &filter.kind {
-        only(" AND kind = ?", kind);
-    }
-    if let Some(node) = &filter.node {
-        only(
-            " AND number IN (SELECT operation FROM operation_nodes WHERE node = ?)",
-            node,
-        );
-    }
-    if let Some(since) = &since {
-        only(" AND created >= ?", since);
-    }
-    only(
-        match filter.ended {
-            None => " ORDER BY number DESC LIMIT ?",
-            Some(true) => " AND ended IS NOT NULL ORDER BY number DESC LIMIT ?",
-            Some(false) => " AND ended IS NULL ORDER BY number DESC LIMIT ?",
-        },
-        &limit,
-    );
+    let (chosen, values) = chosen(filter, before, parent);
     select(&snapshot, path, &chosen, &values)
 }
 
-/// The operations that are chosen, newest first. One pass, whatever their number and that of their nodes.
+/// A filter as SQL: only the conditions that are asked for, so that each finds its index.
+fn chosen(filter: &Filter, before: i64, parent: Option<i64>) -> (String, Vec<Value>) {
+    let text = |text: &Text| Value::from(text.to_string());
+    let conditions = [
+        (" AND parent = ?", parent.map(Value::from)),
+        (
+            " AND cluster = ?",
+            filter
+                .cluster
+                .as_ref()
+                .map(|id| Value::from(id.to_string())),
+        ),
+        (" AND kind = ?", filter.kind.as_ref().map(text)),
+        (
+            " AND number IN (SELECT operation FROM operation_nodes WHERE node = ?)",
+            filter.node.as_ref().map(text),
+        ),
+        (
+            " AND created >= ?",
+            filter.since.map(|since| Value::from(nanoseconds(since))),
+        ),
+    ];
+    let mut sql = String::from("WHERE number < ?");
+    let mut values = vec![Value::from(before)];
+    for (condition, value) in conditions {
+        if let Some(value) = value {
+            sql.push_str(condition);
+            values.push(value);
+        }
+    }
+    sql.push_str(match filter.ended {
+        None => "",
+        Some(true) => " AND ended IS NOT NULL",
+        Some(false) => " AND ended IS NULL",
+    });
+    sql.push_str(" ORDER BY number DESC LIMIT ?");
+    values.push(Value::from(filter.limit.map_or(-1, i64::from)));
+    (sql, values)
+}
+
+/// Operations with their nodes. Newest first without sorting: the innermost query is in that order. Nodes come in any.
+fn selection(chosen: &str) -> String {
+    format!(
+        "SELECT {COLUMNS}, n.node, n.position, k.operation IS NOT NULL
+         FROM (SELECT * FROM operations {chosen}) o
+         LEFT JOIN operations p ON p.number = o.parent
+         LEFT JOIN operation_nodes n ON n.operation = o.number
+         LEFT JOIN occupied k ON o.ended IS NULL
+             AND k.cluster = n.cluster AND k.node = n.node AND k.operation = o.number
+         ORDER BY o.number DESC"
+    )
+}
+
+/// The operations that are chosen. One pass, whatever their number and that of their nodes.
 fn select(
     conn: &Connection,
     path: &Path,
     chosen: &str,
-    values: &[&dyn ToSql],
+    values: &[Value],
 ) -> Result<Vec<Recorded>, StoreError> {
-    let mut statement = conn
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS}, n.node, k.operation IS NOT NULL
-             FROM (SELECT * FROM operations {chosen}) o
-             LEFT JOIN operations p ON p.number = o.parent
-             LEFT JOIN operation_nodes n ON n.operation = o.number
-             LEFT JOIN occupied k ON k.cluster = n.cluster AND k.node = n.node AND k.operation = o.number
-             ORDER BY o.number DESC, n.position"
-        ))
-        .at(path)?;
-    let mut rows = statement.query(values).at(path)?;
+    let mut statement = conn.prepare_cached(&selection(chosen)).at(path)?;
+    let mut rows = statement.query(params_from_iter(values)).at(path)?;
     let mut found = Vec::new();
     let mut current: Option<Raw> = None;
     while let Some(row) = rows.next().at(path)? {
@@ -234,12 +249,13 @@ fn select(
             )
         };
         let node: Option<String> = row.get(NODE).map_err(broken)?;
-        let occupied: bool = row.get(NODE + 1).map_err(broken)?;
         if let Some(node) = node {
+            let position = row.get(NODE + 1).map_err(broken)?;
+            let occupied: bool = row.get(NODE + 2).map_err(broken)?;
             if occupied != raw.occupies_now() {
                 return Err(raw.corrupt(path, "what it occupies does not match its row"));
             }
-            raw.operation.nodes.push(node.into());
+            raw.nodes.push((position, node.into()));
         }
     }
     found.extend(current.map(|raw| raw.complete(path)).transpose()?);
@@ -374,6 +390,18 @@ pub(crate) fn verify(conn: &Connection, path: &Path, known: u32) -> Result<Verif
     if verdict != "ok" {
         return Err(StoreError::corrupt(path, None, None, verdict));
     }
+    let left: Option<String> = conn
+        .query_row(
+            "SELECT o.id FROM occupied k JOIN operations o ON o.number = k.operation WHERE o.ended IS NOT NULL",
+            [],
+            |row| row.get(0),
+        )
+        .optional()
+        .at(path)?;
+    if let Some(id) = left.map(OperationId::from) {
+        let detail = "it has ended, and occupies a node";
+        return Err(StoreError::corrupt(path, Some(&id), None, detail));
+    }
     let mut verified = Verified::default();
     let mut filter = Filter {
         limit: Some(PAGE),
@@ -397,4 +425,103 @@ pub(crate) fn verify(conn: &Connection, path: &Path, known: u32) -> Result<Verif
         before = Some(oldest.number);
     }
     Ok(verified)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Time;
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::connection::open_memory;
+    use crate::rows::Batch;
+    use crate::write::Write;
+
+    fn write(conn: &Connection, write: &Write) {
+        write.apply(conn, Path::new(":memory:"), 1).unwrap();
+    }
+
+    fn operation(id: String, kind: &str, parent: Option<&str>, node: String) -> OperationRow {
+        OperationRow {
+            id: id.into(),
+            cluster: "c".into(),
+            kind: kind.into(),
+            version: 1,
+            parent: parent.map(OperationId::from),
+            nodes: vec![node.into()],
+            occupies: false,
+            by: "ann".into(),
+            created: Time::UNIX_EPOCH,
+        }
+    }
+
+    fn begin(conn: &Connection, row: OperationRow) {
+        let first = Batch::default();
+        write(conn, &Write::Begin { row, first });
+    }
+
+    fn end(conn: &Connection, id: String) {
+        let end = Write::Append {
+            id: id.into(),
+            expected: 1,
+            batch: Batch::default(),
+            end: Some((Time::UNIX_EPOCH, "done".into())),
+        };
+        write(conn, &end);
+    }
+
+    /// Steps of SQLite's machine for a list, in a record with so many other operations.
+    fn steps(filter: &Filter, others: usize) -> i32 {
+        let path = Path::new(":memory:");
+        let conn = open_memory(path, None).unwrap();
+        let campaign = operation("campaign".into(), "campaign", None, "x".into());
+        begin(&conn, campaign);
+        for n in 0..30 {
+            let (id, node) = (format!("part-{n}"), "mine".into());
+            begin(&conn, operation(id, "part", Some("campaign"), node));
+        }
+        for n in 0..others {
+            let id = format!("other-{n}");
+            begin(&conn, operation(id.clone(), "drain", None, format!("n{n}")));
+            end(&conn, id);
+        }
+        assert_eq!(list(&conn, path, filter).unwrap().len(), 30);
+        // The list's own statement, from the cache.
+        let (sql, _) = chosen(filter, i64::MAX, filter.parent.as_ref().map(|_| 1));
+        let statement = conn.prepare_cached(&selection(&sql)).unwrap();
+        let steps = statement.get_status(StatementStatus::VmStep);
+        assert!(steps > 0);
+        steps
+    }
+
+    #[test]
+    fn what_a_list_costs_does_not_grow_with_the_record() {
+        let all = Filter::default;
+        for filter in [
+            Filter {
+                limit: Some(30),
+                ..all()
+            },
+            Filter {
+                parent: Some("campaign".into()),
+                ..all()
+            },
+            Filter {
+                kind: Some("part".into()),
+                ..all()
+            },
+            Filter {
+                node: Some("mine".into()),
+                ..all()
+            },
+            Filter {
+                ended: Some(false),
+                limit: Some(30),
+                ..all()
+            },
+        ] {
+            let (few, many) = (steps(&filter, 50), steps(&filter, 500));
+            assert!(many <= few + few / 10, "{few} {many} {filter:?}");
+        }
+    }
 }

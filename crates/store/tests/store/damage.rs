@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
-use store::{AuditRow, Options, Store, StoreError};
+use store::{AuditRow, Filter, Options, Store, StoreError};
 
 use crate::common::{at, code, event, filled, folder, id, options};
 
@@ -155,6 +155,31 @@ async fn events_never_change() {
     ] {
         let error = conn.execute_batch(statement).unwrap_err();
         assert!(error.sqlite_error_code().is_some(), "{statement}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_reads_no_events() {
+    let (_folder, store) = damaged(sql("DELETE FROM events")).await;
+    let listed = store.list(Filter::default()).await.unwrap();
+    assert_eq!((listed.len(), listed[0].last_seq), (1, 5));
+    assert_eq!(damaged_at(&store, 0).await, Some(1));
+}
+
+#[tokio::test]
+async fn a_node_that_was_not_freed_is_found() {
+    let (_folder, path) = folder();
+    let store = Store::open(&path, options()).unwrap();
+    filled(&store, 2).await;
+    store.end(&id("o"), 3, vec![], at(3), "done").await.unwrap();
+    drop(store);
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch("INSERT INTO occupied VALUES ('cluster-a', 'n', 1)")
+        .unwrap();
+    let store = Store::open(&path, options()).unwrap();
+    match store.verify().await {
+        Err(StoreError::Corrupt { operation, .. }) => assert_eq!(operation, Some(id("o"))),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -119,7 +119,12 @@ impl Node {
 
     /// The pool (node group) by the labels clouds use, empty when there is none.
     pub fn pool(&self) -> &str {
-        const POOL_LABELS: [&str; 7] = [
+        Self::pool_of(&self.labels)
+    }
+
+    /// The pool by a node's labels.
+    pub fn pool_of(labels: &Labels) -> &str {
+        const POOL_LABELS: [&str; 8] = [
             "refloat.dev/pool",
             "alibabacloud.com/nodepool-id",
             "cloud.google.com/gke-nodepool",
@@ -127,10 +132,11 @@ impl Node {
             "kubernetes.azure.com/agentpool",
             "karpenter.sh/nodepool",
             "node.kubernetes.io/pool",
+            "pool",
         ];
         POOL_LABELS
             .iter()
-            .find_map(|label| self.labels.get(label))
+            .find_map(|label| labels.get(label))
             .unwrap_or_default()
     }
 

@@ -69,7 +69,8 @@ impl Selector {
 }
 
 impl Requirement {
-    fn matches(&self, labels: &Labels) -> bool {
+    /// Whether these labels satisfy it.
+    pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
         match self.operator {
             RequirementOperator::In => {

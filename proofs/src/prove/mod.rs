@@ -22,6 +22,7 @@ mod host_rig;
 mod host_steps;
 mod kubelets;
 pub(crate) mod mirror_memory;
+mod placement_data;
 mod races;
 mod random;
 mod rig;
@@ -54,6 +55,7 @@ const PROOFS: &[Proof] = &[
     conformance::PROOF,
     kubelets::PROOF,
     mirror_memory::PROOF,
+    placement_data::PROOF,
     races::PROOF,
     rights::PROOF,
     ssh_parity::PROOF,

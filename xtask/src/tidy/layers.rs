@@ -8,7 +8,14 @@ use serde_json::Value;
 
 /// The crates from the ground up. A crate may use those of lower layers, and those before it in its own.
 pub(crate) const LAYERS: [&[&str]; 4] = [
-    &["model", "host", "diagnosis", "operations", "phrases"],
+    &[
+        "model",
+        "host",
+        "diagnosis",
+        "placement",
+        "operations",
+        "phrases",
+    ],
     &["kubernetes", "store", "hosts", "engine"],
     &["api", "agent", "server", "cli"],
     &["sandbox", "testkit", "xtask", "proofs"],

@@ -146,7 +146,39 @@ pub(crate) fn drafts(facts: &Facts, context: &Context) -> Drafts {
         .map(|(cause, seen)| (cause, Draft::of(seen)))
         .collect();
     infer(facts, context, &mut drafts);
+    suspect(facts, &mut drafts);
     drafts
+}
+
+/// What a listing alone does not decide: what would.
+fn suspect(facts: &Facts, drafts: &mut Drafts) {
+    for (cause, seen) in facts.suspected() {
+        if drafts.contains_key(&cause) {
+            continue;
+        }
+        let (remedy, probes): (_, &'static [Probe]) = match cause {
+            Cause::DiskIoSaturated => (
+                Action::FindIoHog,
+                &[Probe::DiskLatency, Probe::BlockedTasks],
+            ),
+            Cause::CpuStarved => (
+                Action::FindCpuHog,
+                &[Probe::CpuLoad, Probe::BlockedTasks, Probe::StealTime],
+            ),
+            Cause::NfsHung => (
+                Action::WatchThreshold,
+                &[Probe::DeadMounts, Probe::BlockedTasks],
+            ),
+            _ => (
+                Action::WatchThreshold,
+                &[Probe::BlockedTasks, Probe::KernelLog],
+            ),
+        };
+        let draft = put(drafts, cause, seen);
+        draft.undetermined = true;
+        draft.remedy = Some(remedy);
+        draft.probes = Some(probes);
+    }
 }
 
 /// Which explains which, and the order.

@@ -89,6 +89,8 @@ pub(crate) enum Hint {
     ForkRefused,
     /// A process was killed for lack of memory.
     OomVictim,
+    /// A listing that may show this cause, and may not.
+    Suspects(Cause),
 }
 
 /// What a message says.
@@ -242,6 +244,14 @@ impl Facts {
     /// What hints.
     pub(crate) fn hint(&self, hint: Hint) -> Option<&Seen> {
         self.seen.get(&Says::Hint(hint))
+    }
+
+    /// Causes that listings suspect.
+    pub(crate) fn suspected(&self) -> impl Iterator<Item = (Cause, &Seen)> {
+        self.seen.iter().filter_map(|(says, seen)| match says {
+            Says::Hint(Hint::Suspects(cause)) => Some((*cause, seen)),
+            _ => None,
+        })
     }
 
     /// Whether a hint was seen.

@@ -23,6 +23,8 @@ labels! {
     Source {
         /// The text that was given.
         Text = "text",
+        /// A listing in the text that was given: a state, as a tool printed it.
+        Listing = "listing",
         /// A condition of the Node object.
         Condition = "condition",
         /// A taint of the Node object.
@@ -151,7 +153,11 @@ pub struct Evidence {
 impl Evidence {
     /// Its line is one of the text that was given.
     pub fn is_of_text(&self) -> bool {
-        self.source == Source::Text || self.source == Source::Metrics && self.line > 0
+        match self.source {
+            Source::Text | Source::Listing => true,
+            Source::Metrics => self.line > 0,
+            _ => false,
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! A look at a host (`look/*.rs`) says what its facts show now. [`diagnose`] joins it with what the API tells, with the
 //! host's logs and with whether the host could be asked at all; what is seen now outranks what was told before.
 //!
-//! A text goes line by line through the rules of all families (`family/*.rs`): each message understood is a signal.
+//! In a text listings are looked for first (`listing/*.rs`): what a tool prints of a host's state becomes facts for the same
+//! rules that judge a look. What is left goes line by line through the rules of all families (`family/*.rs`): each message understood is a signal.
 //! Signals make drafts of findings by cause, several facts together change them (`infer` of each family), known chains
 //! tell roots from consequences (`chain.rs`), and the root is ranked first.
 
@@ -21,6 +22,7 @@ mod facts;
 mod family;
 mod finding;
 mod line;
+mod listing;
 mod look;
 mod metrics;
 mod node;
@@ -28,6 +30,7 @@ mod picture;
 mod rule;
 mod score;
 mod table;
+mod told;
 
 pub use action::{Action, Probe, Why};
 pub use carry_out::host_actions;
@@ -57,6 +60,17 @@ pub fn diagnose_with(text: &str, context: &Context) -> Report {
     if let Some((metrics, _)) = &metrics {
         metrics.judge(&mut facts);
     }
+    let listings = listing::split(text);
+    let text = listings.as_ref().map_or(text, |(_, rest)| rest);
+    let mut fine = std::collections::BTreeMap::new();
+    if let Some((gathered, _)) = &listings {
+        gathered.judge(&mut facts);
+        if let Some(host) = &gathered.look {
+            fine = look::read_kept(host, &mut facts);
+        }
+    }
     rule::Rules::get().read(text, Source::Text, &mut facts);
-    engine::conclude(&facts, context)
+    let mut drafts = engine::drafts(&facts, context);
+    look::outrank(&fine, &mut drafts);
+    engine::rank(&drafts)
 }

@@ -72,6 +72,7 @@ fn record(number: usize, raw: &str) -> Record<'_> {
             container_stream,
             klog,
             logrus,
+            field,
         ] {
             if let Some(after) = strip(rest) {
                 (rest, starts) = (after.trim_start(), true);
@@ -189,6 +190,16 @@ fn syslog_time(text: &str) -> Option<&str> {
     words.next()
 }
 
+/// The message in `journalctl -o export` and `-o verbose`; in `-o json-pretty` with its key.
+fn field(text: &str) -> Option<&str> {
+    if let Some(message) = text.strip_prefix("MESSAGE=") {
+        return Some(message);
+    }
+    let value = text.strip_prefix("\"MESSAGE\"")?.trim_start();
+    let value = value.strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    Some(value.trim_end_matches([',', '"']))
+}
+
 /// CRI log files: `2024-05-01T10:00:00.0Z stderr F message` (the time is gone already).
 fn container_stream(text: &str) -> Option<&str> {
     let rest = text
@@ -274,10 +285,18 @@ fn json(text: &str) -> Option<(Option<String>, String)> {
         return None;
     };
     let text = |key: &str| fields.get(key).and_then(Value::as_str);
-    let parts: Vec<&str> = ["caller", "msg", "message", "MESSAGE", "log", "err", "error"]
+    let mut parts: Vec<&str> = ["caller", "msg", "message", "MESSAGE", "log", "err", "error"]
         .into_iter()
         .filter_map(text)
         .collect();
+    // journald gives what is no UTF-8, or has control characters in it, as numbers.
+    let numbers = fields.get("MESSAGE").and_then(Value::as_array);
+    let bytes = numbers.map(|numbers| {
+        let bytes = numbers.iter().filter_map(Value::as_u64);
+        let bytes: Vec<u8> = bytes.filter_map(|byte| u8::try_from(byte).ok()).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    parts.extend(bytes.as_deref());
     if parts.is_empty() {
         return None;
     }
@@ -378,6 +397,17 @@ mod tests {
                 Some(Unit::Kubelet),
                 "hello",
             ),
+            (
+                r#"{"MESSAGE":[104,105,27],"_COMM":"dockerd"}"#,
+                Some(Unit::Runtime),
+                "hi\u{1b}",
+            ),
+            (
+                "MESSAGE=E0501 10:00:00.123456       1 a.go:1] m",
+                None,
+                "a.go:1] m",
+            ),
+            ("\t\"MESSAGE\" : \"XFS (sda1): x\",", None, "XFS (sda1): x"),
             (
                 " kernel:unregister_netdevice: x",
                 Some(Unit::Kernel),

@@ -1,6 +1,6 @@
 //! `refloat diagnose`: what texts say. It needs no cluster.
 
-use diagnosis::{Context, Origin, Report};
+use diagnosis::{Action, Context, Origin, Report};
 use serde_json::{Value, json};
 
 use crate::args::DiagnoseArgs;
@@ -37,7 +37,11 @@ pub(crate) fn run(talk: &Talk, args: &DiagnoseArgs) -> Result<Exit, Failure> {
             }
         }
     }
-    Ok(match report.top() {
+    // A workload's own trouble is none of the node.
+    let own = |finding: &&diagnosis::Finding| {
+        !matches!(finding.remedy, Action::AppFix | Action::RestartApp)
+    };
+    Ok(match report.top().filter(own) {
         Some(_) => Exit::Trouble,
         None => Exit::Done,
     })

@@ -38,10 +38,15 @@ pub(crate) struct Block {
     pub(crate) rows: Vec<(String, String)>,
 }
 
+/// Labels that are longer stand in a line of their own.
+const LABEL: usize = 18;
+
 /// The lines of blocks, their labels in one column. A label that stands above is not repeated.
 pub(crate) fn lines(blocks: &[Block], indent: usize) -> Vec<String> {
     let rows = || blocks.iter().flat_map(|block| &block.rows);
-    let width = rows().map(|(label, _)| label.width()).max().unwrap_or(0);
+    let widths = rows().map(|(label, _)| label.width());
+    let width = widths.filter(|width| *width <= LABEL).max().unwrap_or(0);
+    let begin = " ".repeat(indent + 2);
     let mut lines = Vec::new();
     for (at, block) in blocks.iter().enumerate() {
         if at > 0 {
@@ -50,10 +55,14 @@ pub(crate) fn lines(blocks: &[Block], indent: usize) -> Vec<String> {
         lines.push(format!("{}{}", " ".repeat(indent), block.title));
         let mut before = "";
         for (label, text) in &block.rows {
-            let shown = if label == before { "" } else { label };
+            let mut shown = if label == before { "" } else { label };
             before = label;
+            if shown.width() > LABEL {
+                lines.push(format!("{begin}{shown}"));
+                shown = "";
+            }
             let gap = " ".repeat(width - shown.width() + 2);
-            lines.push(format!("{}{shown}{gap}{text}", " ".repeat(indent + 2)));
+            lines.push(format!("{begin}{shown}{gap}{text}"));
         }
     }
     lines
@@ -153,12 +162,8 @@ impl Manner<'_> {
             (Source::Lease, Some(age)) => {
                 self.say("heartbeat.stopped", json!({ "seconds": number(age) }))
             }
-            _ if self.wide => plain(&evidence.quote).into_owned(),
-            // Not cut: the telling words are often the last. Columns of events are drawn together.
-            _ => {
-                let quote = plain(&evidence.quote);
-                quote.split_whitespace().collect::<Vec<_>>().join(" ")
-            }
+            // As written, so that it can be searched for: also the blanks.
+            _ => plain(&evidence.quote).into_owned(),
         };
         (label, text)
     }
@@ -269,6 +274,22 @@ mod tests {
         assert_eq!(
             lines(&[block], 0),
             ["磁盘已满", "  第 1 行  x", "  不要     y", "           z"]
+        );
+        let block = Block {
+            title: "t".to_owned(),
+            rows: vec![
+                row("do", "y"),
+                row("a/very-long-name-of-a-file.log:12", "z"),
+            ],
+        };
+        assert_eq!(
+            lines(&[block], 0),
+            [
+                "t",
+                "  do  y",
+                "  a/very-long-name-of-a-file.log:12",
+                "      z"
+            ]
         );
     }
 }

@@ -176,13 +176,24 @@ pub(crate) fn read(look: &Look<'_>, facts: &mut Facts) -> BTreeMap<Cause, Fine> 
 
 /// What facts from elsewhere than a look show, that nobody vouches to be all.
 pub(crate) fn signals(facts: &HostFacts) -> Vec<Signal> {
+    judge(&at_its_time(facts)).signals
+}
+
+/// The same as [`read`], with its logs, for a look of some time ago that somebody kept.
+pub(crate) fn read_kept(kept: &HostFacts, facts: &mut Facts) -> BTreeMap<Cause, Fine> {
+    let look = at_its_time(kept);
+    let fine = read(&look, facts);
+    read_logs(&look, facts);
+    fine
+}
+
+fn at_its_time(facts: &HostFacts) -> Look<'_> {
     let seconds = facts.clock.now.unwrap_or_default() as i64;
-    let look = Look {
+    Look {
         facts,
         now: Time::from_second(seconds).unwrap_or(Time::UNIX_EPOCH),
         heard: None,
-    };
-    judge(&look).signals
+    }
 }
 
 fn judge(look: &Look<'_>) -> Out {
@@ -210,6 +221,7 @@ fn judge(look: &Look<'_>) -> Out {
 pub(crate) use disk::is_written_to;
 pub(crate) use log::read as read_logs;
 pub(crate) use mount::is_remote;
+pub(crate) use process::{Waits, waits};
 pub(crate) use scope::narrow;
 pub(crate) use systemd::package;
 

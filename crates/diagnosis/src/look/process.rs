@@ -9,7 +9,7 @@ use crate::{Action, Confidence, Param, Source};
 
 /// What a task waits for, by its stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waits {
+pub(crate) enum Waits {
     /// A frozen cgroup (v1: `__refrigerator`; v2: `do_freezer_trap`).
     Freezer,
     /// A file system that somebody froze (`freeze_super`): writers queue at its gate.
@@ -96,7 +96,7 @@ impl Waits {
 }
 
 /// What a task waits for. The most telling frame counts, wherever it is.
-pub(super) fn waits(task: &BlockedTask) -> Waits {
+pub(crate) fn waits(task: &BlockedTask) -> Waits {
     let has = |words: &[&str]| {
         let frame = |frame: &String| words.iter().any(|word| frame.contains(word));
         task.stack.iter().any(frame)

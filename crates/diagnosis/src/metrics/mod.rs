@@ -1,4 +1,4 @@
-//! Metrics of node_exporter, one scrape. What a host's own facts would say is put into [`HostFacts`], so that the rules of
+//! Metrics of node_exporter, one scrape. What a host's own facts would say is put into [`Told`], so that the rules of
 //! looks judge it; what only these metrics tell is shown here. Counters say nothing: only their rate would, and a scrape
 //! has none. Nor does a scrape show that all is well, because any collector may be off.
 
@@ -6,36 +6,16 @@ mod mounts;
 mod read;
 mod text;
 
-use ::host::HostFacts;
 use model::{Pod, Snapshot, Time};
 
-use crate::facts::{Facts, Says, Signal};
-use crate::line::cut;
-use crate::{Cause, Param, Source};
+use crate::Source;
+use crate::facts::Facts;
+use crate::told::Told;
 
 /// What one scrape of node_exporter tells of its host.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    pub(crate) facts: HostFacts,
-    shown: Vec<Signal>,
-    grounds: Vec<Ground>,
-}
-
-/// The lines a fact rests on.
-#[derive(Clone, Debug)]
-struct Ground {
-    /// What may follow from them.
-    causes: &'static [Cause],
-    /// The subject or path of which; nothing where there is one only.
-    of: String,
-    lines: Vec<Line>,
-}
-
-/// A line of the scrape.
-#[derive(Clone, Debug)]
-struct Line {
-    number: usize,
-    text: String,
+    pub(crate) told: Told,
 }
 
 /// Where node_exporter listens unless told otherwise.
@@ -56,9 +36,6 @@ pub fn exporter<'a>(snapshot: &'a Snapshot, node: &str) -> Option<&'a Pod> {
         .find(is_one)
 }
 
-/// So much of a line is quoted.
-const QUOTE: usize = 400;
-
 impl Metrics {
     /// The metrics in a text; `None` when there are none of node_exporter.
     pub fn read(text: &str) -> Option<Self> {
@@ -68,10 +45,7 @@ impl Metrics {
     /// The same of a text that nobody else has: its lines have no numbers.
     pub fn scraped(text: &str) -> Option<Self> {
         let mut metrics = Self::read(text)?;
-        let grounds = &mut metrics.grounds;
-        let lines = grounds.iter_mut().flat_map(|ground| &mut ground.lines);
-        lines.for_each(|line| line.number = 0);
-        metrics.shown.iter_mut().for_each(|signal| signal.line = 0);
+        metrics.told.forget_lines();
         Some(metrics)
     }
 
@@ -85,7 +59,7 @@ impl Metrics {
     #[must_use]
     pub fn asked_between(mut self, asked: Time, came: Time) -> Self {
         let [asked, came] = [asked, came].map(|time| time.as_millisecond() as f64 / 1000.0);
-        let clock = &mut self.facts.clock;
+        let clock = &mut self.told.facts.clock;
         clock.ahead = clock.now.map(|now| now - (asked + came) / 2.0);
         clock.uncertainty = Some((came - asked).abs() / 2.0);
         self
@@ -93,44 +67,6 @@ impl Metrics {
 
     /// Adds what they say.
     pub(crate) fn judge(&self, facts: &mut Facts) {
-        for signal in &self.shown {
-            facts.add(signal.clone());
-        }
-        for signal in crate::look::signals(&self.facts) {
-            for line in self.lines_of(&signal) {
-                facts.add(line.quoted(signal.clone()));
-            }
-        }
-    }
-
-    /// The lines a signal rests on.
-    fn lines_of(&self, signal: &Signal) -> &[Line] {
-        let path = signal.params.get(&Param::Path);
-        let is_ground = |ground: &&Ground| {
-            let of = ground.of.as_str();
-            let is_of =
-                of.is_empty() || of == signal.subject || path.is_some_and(|path| of == path);
-            is_of
-                && ground
-                    .causes
-                    .iter()
-                    .any(|cause| signal.says == Says::Shows(*cause))
-        };
-        // What no line shows is not told.
-        self.grounds
-            .iter()
-            .find(is_ground)
-            .map_or(&[], |ground| &ground.lines)
-    }
-}
-
-impl Line {
-    fn quoted(&self, signal: Signal) -> Signal {
-        Signal {
-            source: Source::Metrics,
-            line: self.number,
-            quote: cut(&self.text, QUOTE).to_owned(),
-            ..signal
-        }
+        self.told.judge(Source::Metrics, facts);
     }
 }

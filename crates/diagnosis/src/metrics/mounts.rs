@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ::host::{Mount, MountState, Use, mount_matters};
 
-use super::Ground;
-use super::read::{line, whole};
+use super::read::{lines, whole};
 use super::text::Sample;
 use crate::Cause::*;
 use crate::look::{is_remote, is_written_to};
+use crate::told::Ground;
 
 /// A file system at a place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,11 +74,10 @@ pub(super) fn read<'a>(series: impl Fn(&str) -> Vec<&'a Sample<'a>>) -> Mounts<'
             (&[DiskPressure], shorter),
             (&[DiskFull], space),
         ] {
-            let samples = samples.into_iter().flatten();
             found.grounds.push(Ground {
                 causes,
                 of: place.path.clone(),
-                lines: samples.map(line).collect(),
+                lines: lines(&samples),
             });
         }
         found.mounts.push(Mount {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ::host::{CrowdedCgroup, Interface, UnitFacts, Use, sources};
 
 use super::text::Sample;
-use super::{Ground, Line, Metrics, mounts};
+use super::{Metrics, mounts};
 use crate::Cause::{self, *};
-use crate::facts::{Says, Signal};
-use crate::{Confidence, Source};
+use crate::Confidence;
+use crate::told::Line;
 
 /// What the kernel calls an unsynchronised clock's greatest error, in seconds (`NTP_PHASE_LIMIT`); the mixin of
 /// node_exporter asks for it before it warns.
@@ -54,11 +54,11 @@ pub(super) fn whole(value: f64) -> Option<u64> {
     (value.is_finite() && value >= 0.0).then_some(value as u64)
 }
 
-pub(super) fn line(sample: &Sample<'_>) -> Line {
-    Line {
-        number: sample.line,
-        text: sample.raw.to_owned(),
-    }
+pub(super) fn lines(samples: &[Option<&Sample<'_>>]) -> Vec<Line> {
+    let samples = samples.iter().flatten();
+    samples
+        .map(|sample| Line::new(sample.line, sample.raw))
+        .collect()
 }
 
 impl<'a> Reader<'a> {
@@ -80,15 +80,8 @@ impl<'a> Reader<'a> {
 
     /// What may follow from these lines.
     fn ground(&mut self, causes: &'static [Cause], of: &str, samples: &[Option<&Sample<'_>>]) {
-        self.metrics.grounds.push(Ground {
-            causes,
-            of: of.to_owned(),
-            lines: samples
-                .iter()
-                .flatten()
-                .map(|sample| line(sample))
-                .collect(),
-        });
+        let lines = lines(samples);
+        self.metrics.told.ground(causes, of, lines);
     }
 
     /// These lines show a cause by themselves.
@@ -100,15 +93,8 @@ impl<'a> Reader<'a> {
         number: f64,
         samples: &[Option<&Sample<'_>>],
     ) {
-        for sample in samples.iter().flatten() {
-            let signal = Signal {
-                confidence: sure,
-                subject: subject.to_owned(),
-                number,
-                ..Signal::of(Says::Shows(cause), Source::Metrics, String::new())
-            };
-            self.metrics.shown.push(line(sample).quoted(signal));
-        }
+        let told = &mut self.metrics.told;
+        told.show(cause, sure, subject, number, &lines(samples));
     }
 
     /// How full a table is.
@@ -124,7 +110,7 @@ impl<'a> Reader<'a> {
             self.one("node_time_seconds"),
             self.value("node_boot_time_seconds"),
         );
-        let facts = &mut self.metrics.facts;
+        let facts = &mut self.metrics.told.facts;
         facts.clock.now = now.map(|now| now.value).filter(|now| now.is_finite());
         facts.uptime = facts
             .clock
@@ -173,9 +159,10 @@ impl<'a> Reader<'a> {
         let is_whole = of("idle").next().is_some() && all > 0.0 && all.is_finite();
         // The CPU that lost most is quoted.
         let most = of("steal").max_by(|a, b| a.value.total_cmp(&b.value));
-        self.metrics.facts.cpus = cpus;
+        self.metrics.told.facts.cpus = cpus;
         if is_whole {
-            self.metrics.facts.steal = Some(stolen / all * 100.0).filter(|steal| steal.is_finite());
+            self.metrics.told.facts.steal =
+                Some(stolen / all * 100.0).filter(|steal| steal.is_finite());
             self.ground(&[CpuStarved], "steal", &[most]);
         }
         let samples = ["node_load1", "node_load5", "node_load15"].map(|name| self.one(name));
@@ -196,7 +183,7 @@ impl<'a> Reader<'a> {
             }
             return;
         }
-        self.metrics.facts.load = Some([one, five, fifteen]);
+        self.metrics.told.facts.load = Some([one, five, fifteen]);
         self.ground(&[CpuStarved], "", &samples);
     }
 
@@ -208,10 +195,11 @@ impl<'a> Reader<'a> {
         .map(|name| self.one(name));
         let [available, total] =
             samples.map(|bytes| bytes.and_then(|bytes| whole(bytes.value / 1024.0)));
-        self.metrics.facts.memory.available = available;
-        self.metrics.facts.memory.total = total;
+        self.metrics.told.facts.memory.available = available;
+        self.metrics.told.facts.memory.total = total;
         self.ground(&[MemoryPressure], "", &samples);
-        self.metrics.facts.memory.oom_kills = self.value("node_vmstat_oom_kill").and_then(whole);
+        self.metrics.told.facts.memory.oom_kills =
+            self.value("node_vmstat_oom_kill").and_then(whole);
     }
 
     fn tables(&mut self) {
@@ -248,15 +236,15 @@ impl<'a> Reader<'a> {
         if let Some((_, samples)) = tasks {
             self.ground(&[PidExhausted], "", &samples.map(Some));
         }
-        let limits = &mut self.metrics.facts.limits;
+        let limits = &mut self.metrics.told.facts.limits;
         (limits.conntrack, limits.files) = (conntrack, files);
         limits.tasks = tasks.map(|(figures, _)| figures);
     }
 
     fn mounts(&mut self) {
         let found = mounts::read(|name| self.series(name).to_vec());
-        self.metrics.facts.mounts = found.mounts;
-        self.metrics.grounds.extend(found.grounds);
+        self.metrics.told.facts.mounts = found.mounts;
+        self.metrics.told.grounds.extend(found.grounds);
         for flag in found.read_only {
             let path = flag.label("mountpoint");
             self.show(FsReadonly, Confidence::Medium, &path, 0.0, &[Some(flag)]);
@@ -270,7 +258,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             self.ground(&[NicLinkDown], &name, &[Some(info)]);
-            self.metrics.facts.interfaces.push(Interface {
+            self.metrics.told.facts.interfaces.push(Interface {
                 name: name.into_owned(),
                 state: state.into_owned(),
             });
@@ -307,7 +295,7 @@ impl<'a> Reader<'a> {
                 active: state.into_owned(),
                 ..UnitFacts::default()
             };
-            self.metrics.facts.units.insert(name.to_owned(), facts);
+            self.metrics.told.facts.units.insert(name.to_owned(), facts);
         }
         let mut crowded = Vec::new();
         for tasks in self.series("node_systemd_unit_tasks_current").to_vec() {
@@ -333,12 +321,13 @@ impl<'a> Reader<'a> {
                 refused: None,
             });
         }
-        self.metrics.facts.crowded = (!crowded.is_empty()).then_some(crowded);
+        self.metrics.told.facts.crowded = (!crowded.is_empty()).then_some(crowded);
     }
 
     fn hardware(&mut self) {
         let days = self
             .metrics
+            .told
             .facts
             .uptime
             .map(|uptime| (uptime / 86_400.0).max(1.0));

@@ -66,7 +66,7 @@ kubelet has not managed to list its containers for minutes (PLEG) — a symptom;
           6. is a network mount dead? timeout 5 stat of each mount, one by one
           7. are the CPUs overloaded? uptime; cat /proc/pressure/cpu
           8. how many containers are there? over 110 pods is much
-  do not  restart kubelet: it has nothing to do with the cause
+  do not  restart kubelet: the cause is not known yet; it is against few of the possible ones
           restart the container runtime: containers stop with it unless live-restore and KillMode=process hold";
     assert_eq!(diagnosed(Language::En, text), expected);
     let expected = "\
@@ -80,7 +80,7 @@ kubelet 已有几分钟列不出容器（PLEG） —— 只是症状，原因未
            6. 有没有失效的网络挂载？逐个挂载点 timeout 5 stat
            7. CPU 过载吗？uptime; cat /proc/pressure/cpu
            8. 有多少容器？超过 110 个 Pod 就偏多
-  不要     重启 kubelet：与原因无关
+  不要     重启 kubelet：原因还不清楚，它只对少数可能的原因有用
            重启容器运行时：容器会跟着停，除非确认 live-restore 与 KillMode=process";
     assert_eq!(diagnosed(Language::ZhCn, text), expected);
 }
@@ -210,7 +210,7 @@ hz-1: Unknown 5m (since 2026-11-25 00:00:01)
     Lease   no heartbeat for 5m
     look    1. can the host reach the API server? curl -k …/healthz from the host; are other nodes affected?
             2. is the machine alive? cloud status and events, ping, SSH, console
-    then    check the path to the API server (load balancer, routes, security groups, DNS; are other nodes affected too?)
+    then    check the network to the server in question (load balancer, routes, security groups, DNS; are other nodes affected too?)
     do not  force-delete pods: the old process may still run and write
             cordon, drain, reboot: many nodes have one cause, and it is not on the nodes
   the same on 2 more nodes: hz-2, hz-3
@@ -232,7 +232,7 @@ hz-1：失联 5 分（自 2026-11-25 00:00:01）
     心跳  已 5 分没有心跳
     先查  1. 主机能连上 API 服务器吗？在主机上 curl -k …/healthz；别的节点是否也受影响
           2. 机器还活着吗？云上状态与事件、ping、SSH、控制台
-    然后  检查到 API 服务器的网络（负载均衡、路由、安全组、DNS；别的节点是否也受影响）
+    然后  检查到相关服务器的网络（负载均衡、路由、安全组、DNS；别的节点是否也受影响）
     不要  强制删除 Pod：旧进程可能仍在运行并写数据
           设为不可调度，排空，重启机器：许多节点同一原因，问题不在节点上
   另有 2 个节点相同：hz-2、hz-3

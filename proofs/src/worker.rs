@@ -11,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use engine::{DrainRequest, Engine};
 use futures::FutureExt;
 use kubernetes::{Cluster, Connect, Mirror};
+use model::Person;
 use model::{OperationId, Time};
-use operations::drain::{Effect, Event, Person, Recorded};
+use operations::drain::{Effect, Event, Recorded};
+use service::{DrainRequest, Service};
 use store::{AfterCommit, NewEvent, OperationRow, Store};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -89,7 +90,7 @@ pub(crate) fn label(event: &Event) -> String {
 /// The child's side.
 pub(crate) async fn run(args: Args) -> Result<bool> {
     let own: Arc<OnceLock<Store>> = Arc::default();
-    let mut options = store::Options::new(engine::RECORD_FORMAT);
+    let mut options = store::Options::new(service::RECORD_FORMAT);
     options.after_commit = Some(hook(&args, own.clone()));
     let store = Store::open(&args.record, options)?;
     if args.hold.is_some() {
@@ -101,7 +102,7 @@ pub(crate) async fn run(args: Args) -> Result<bool> {
     };
     let cluster = Cluster::connect(&connect).await?;
     let id = cluster.id.clone();
-    let engine = Engine::new(store.clone(), engine::Options::default());
+    let engine = Service::new(store.clone(), service::Options::default());
     engine.add(cluster.clone(), Mirror::start(&cluster));
     let drains = store.list(store::Filter::default()).await?;
     let drain = drains
@@ -125,7 +126,7 @@ pub(crate) async fn run(args: Args) -> Result<bool> {
         }
     };
     let (mut status, _) = engine.follow(&operation).context("the operation runs")?;
-    let ended = status.wait_for(|now| now.state.ended.is_some() || now.fault.is_some());
+    let ended = status.wait_for(|now| now.state.ended().is_some() || now.fault.is_some());
     let Ok(ended) = tokio::time::timeout(PATIENCE, ended).await else {
         let status = engine.state(&operation).await?;
         bail!("no end in {PATIENCE:?}; it waits for {:?}", status.waiting);
@@ -134,7 +135,7 @@ pub(crate) async fn run(args: Args) -> Result<bool> {
     if let Some(fault) = status.fault {
         bail!("{fault}");
     }
-    let (_, outcome) = status.state.ended.context("it has ended")?;
+    let (_, outcome) = status.state.ended().context("it has ended")?;
     say(&format!("ended {}", format!("{outcome:?}").to_lowercase()));
     Ok(true)
 }
@@ -168,7 +169,7 @@ fn hook(args: &Args, own: Arc<OnceLock<Store>>) -> AfterCommit {
             return number == seq;
         }
         if reader.get().is_none() {
-            let options = store::Options::new(engine::RECORD_FORMAT);
+            let options = store::Options::new(service::RECORD_FORMAT);
             let _ = Store::open_read_only(&record, options).map(|store| reader.set(store));
         }
         let Some(reader) = reader.get() else {
@@ -321,7 +322,7 @@ impl Args {
 
     /// The events of its drain, in order. Of a record that nobody has yet: none.
     pub(crate) async fn events(&self) -> Result<Vec<Recorded>> {
-        let options = store::Options::new(engine::RECORD_FORMAT);
+        let options = store::Options::new(service::RECORD_FORMAT);
         let store = Store::open_read_only(&self.record, options)?;
         let all = store.list(store::Filter::default()).await?;
         let drain = all.into_iter().find(|r| &*r.operation.kind == "drain");

@@ -1,7 +1,7 @@
 use diagnosis::{Metrics, NodeState, Report, Summary};
 use hosts::{Examined, Way};
+use model::Refusal;
 use model::{Node, ObjectKey, Pod, Snapshot, Text, Time, marks};
-use operations::Refusal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

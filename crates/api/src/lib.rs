@@ -19,10 +19,8 @@ pub use hosts::{
 };
 pub use nodes::{CordonView, NodeView, Trouble};
 pub use openapi::document;
-pub use operation::{
-    Acted, CommandBody, CordonBody, DrainBody, NodeProgress, OperationView, PlanView, PodCounts,
-    StreamLine,
-};
+pub use operation::{Acted, CommandBody, CordonBody, DrainBody, PlanView, StreamLine};
+pub use operations::{NodeProgress, OperationView, PodCounts};
 pub use routes::{Method, ROUTES, Route};
 
 use schemars::JsonSchema;

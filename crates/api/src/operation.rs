@@ -1,7 +1,7 @@
-use model::{ClusterId, OperationId, Text, Time};
-use operations::drain::{
-    Flaw, NodeOutcome, Options, Outcome, Person, Plan, Recorded, State, Totals, Waiting,
-};
+use model::{ClusterId, Refusal};
+use operations::OperationView;
+use operations::drain::{Flaw, Options, Plan, Totals};
+use operations::kinds::{Recorded, Waiting};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ pub struct Acted {
     pub changed: bool,
     /// Why it was not done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<operations::Refusal>,
+    pub refusal: Option<Refusal>,
 }
 
 /// A plan with what was found about it.
@@ -92,111 +92,6 @@ impl PlanView {
             refused,
             flaws,
             plan,
-        }
-    }
-}
-
-/// Pods of a node by what became of them so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PodCounts {
-    /// Gone.
-    pub gone: u32,
-    /// Accepted for eviction and not gone yet.
-    pub leaving: u32,
-    /// Still to go.
-    pub waiting: u32,
-    /// Staying by plan.
-    pub staying: u32,
-}
-
-/// One node of an operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NodeProgress {
-    /// Name.
-    pub name: Text,
-    /// When work on it started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started: Option<Time>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Time>,
-    /// How it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<NodeOutcome>,
-    /// Its pods.
-    pub pods: PodCounts,
-}
-
-/// An operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OperationView {
-    /// Id.
-    pub id: OperationId,
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// Who asked.
-    pub by: Person,
-    /// Why.
-    pub reason: Text,
-    /// The ticket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ticket: Option<Text>,
-    /// When it was asked for.
-    pub at: Time,
-    /// Paused since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<Time>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Time>,
-    /// How it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// Its nodes, in order.
-    pub nodes: Vec<NodeProgress>,
-    /// What it waits for; only known where it runs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waiting: Vec<Waiting>,
-}
-
-impl OperationView {
-    /// The view of a state.
-    pub fn of(state: &State, waiting: Vec<Waiting>) -> Self {
-        let request = &state.request;
-        let nodes = state.nodes.iter().map(|node| {
-            let mut pods = PodCounts::default();
-            for pod in node.pods.values() {
-                let count = if pod.gone.is_some() {
-                    &mut pods.gone
-                } else if pod.accepted().is_some() {
-                    &mut pods.leaving
-                } else if pod.plan.disposition == operations::drain::Disposition::Skip {
-                    &mut pods.staying
-                } else {
-                    &mut pods.waiting
-                };
-                *count += 1;
-            }
-            NodeProgress {
-                name: node.node.name.clone(),
-                started: node.started,
-                ended: node.ended.as_ref().map(|(at, _)| *at),
-                outcome: node.ended.as_ref().map(|(_, outcome)| outcome.clone()),
-                pods,
-            }
-        });
-        Self {
-            id: request.id.clone(),
-            cluster: request.cluster.clone(),
-            by: request.by.clone(),
-            reason: request.reason.clone(),
-            ticket: request.ticket.clone(),
-            at: request.at,
-            paused: state.paused,
-            ended: state.ended.map(|(at, _)| at),
-            outcome: state.ended.map(|(_, outcome)| outcome),
-            nodes: nodes.collect(),
-            waiting,
         }
     }
 }

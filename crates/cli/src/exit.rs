@@ -1,6 +1,8 @@
 //! What the exit code says.
 
-use operations::drain::{NodeOutcome, Outcome};
+use operations::drain::NodeOutcome;
+
+use operations::kernel::Outcome;
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub(crate) fn of_operation<'a>(
 
 #[cfg(test)]
 mod tests {
-    use operations::Refusal;
+    use model::Refusal;
 
     use super::*;
 

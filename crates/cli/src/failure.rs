@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use api::ErrorBody;
-use engine::EngineError;
 use kubernetes::ConnectError;
 use operations::drain::Plan;
 use phrases::Voice;
 use serde_json::{Value, json};
+use service::ServiceError;
 use store::StoreError;
 
 use crate::exit::Exit;
@@ -55,7 +55,7 @@ impl Failure {
     }
 
     pub(crate) fn store(error: StoreError) -> Self {
-        EngineError::from(error).into()
+        ServiceError::from(error).into()
     }
 
     /// Names where a record is, for errors that only say which event.
@@ -85,11 +85,11 @@ impl Failure {
     }
 }
 
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
         let mut failure = Self::new(error.code());
         failure.params = error.params();
-        if let EngineError::PlanRefused { plan } = error {
+        if let ServiceError::PlanRefused { plan } = error {
             failure.plan = Some(plan);
         }
         failure
@@ -98,7 +98,7 @@ impl From<EngineError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        EngineError::from(error).into()
+        ServiceError::from(error).into()
     }
 }
 

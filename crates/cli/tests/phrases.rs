@@ -1,9 +1,11 @@
 //! Every code that refloat can say has a sentence, and every error a way out.
 
 use operations::drain::{
-    Disposition, Escalation, Event, Flaw, Ineligible, Loss, NodeJob, NodeOutcome, Outcome, Phase,
-    PodJob, Room, Unblock, WaitingOn, Warning, Why,
+    Disposition, Escalation, Event, Flaw, Ineligible, Loss, NodeJob, NodeOutcome, Phase, PodJob,
+    Room, Unblock, WaitingOn, Warning, Why,
 };
+
+use operations::kernel::Outcome;
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
@@ -56,7 +58,7 @@ fn every_variant_has_a_sentence() {
     check::<Unblock>("unblock", "change", m);
     check::<Ineligible>("ineligible", "code", m);
     check::<WaitingOn>("waiting", "code", m);
-    check::<operations::Refusal>("refusal", "code", m);
+    check::<model::Refusal>("refusal", "code", m);
     check::<NodeOutcome>("node_outcome", "outcome", m);
     check::<NodeOutcome>("node_hint", "outcome", m);
     check::<Outcome>("outcome", "", m);
@@ -230,7 +232,7 @@ fn parameters_of_sentences_are_parameters_of_the_codes() {
     check("unblock", codes::<Unblock>("change"));
     check("ineligible", codes::<Ineligible>("code"));
     check("waiting", codes::<WaitingOn>("code"));
-    check("refusal", codes::<operations::Refusal>("code"));
+    check("refusal", codes::<model::Refusal>("code"));
     check("node_outcome", codes::<NodeOutcome>("outcome"));
     check("flaw", codes::<Flaw>("code"));
     check("event", codes::<Event>("event"));

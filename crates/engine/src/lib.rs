@@ -1,23 +1,17 @@
-//! Runs operations: snapshot → plan → lint → claim and record → effects → events → next state.
-//!
-//! All decisions are made by `operations`; this crate records, performs, waits and wakes. Per operation there is one
-//! task, the only one that appends to its record and acts for it. Nothing is done to a cluster before the intent is on
-//! disk, so that a process may be killed at any point.
+//! The shell around the kernel: it plans, starts, resumes, steers and watches operations, each in a task of its own,
+//! over four ports ([`Clock`], [`Record`], [`Sight`], [`Act`]). It knows neither Kubernetes nor a database nor the wall
+//! clock, needs no runtime, and decides nothing: what it runs in production is what the simulation runs.
 
-mod access;
+mod book;
 mod engine;
 mod error;
-mod operate;
-mod params;
-mod perform;
+mod ports;
 mod runner;
-mod schedulable;
+mod status;
 
-pub use engine::{Engine, Member, Options};
-pub use error::EngineError;
-pub use operate::{Command, DrainRequest};
-pub use runner::{Fault, Line, Status};
-pub use schedulable::{Scheduling, SchedulingAnswer};
-
-/// Version of the events in the record. Raise it when older programs could not read what this one writes.
-pub const RECORD_FORMAT: u32 = 1;
+pub use engine::{Engine, Planned};
+pub use error::Error;
+pub use ports::{
+    Act, Answer, Cause, Clock, Commit, Entry, Hands, Lacking, Pictures, Ports, Record, Row, Sight,
+};
+pub use status::{Fault, Line, Status};

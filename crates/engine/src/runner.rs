@@ -1,256 +1,190 @@
-//! The task of one operation: the thin shell around `operations::drain::decide`.
+//! The task of one operation: the shell around its machine. It hears, records, sends and waits; it decides nothing.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::FutureExt;
-use kubernetes::Writer;
-use model::{OperationId, Snapshot, Time};
-use operations::Refusal;
-use operations::drain::{Effect, Event, Person, Recorded, State, Step, Waiting, decide};
-use store::{NewEvent, Store};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use futures::{FutureExt, future};
+use model::{NodeRef, OperationId, Person, Refusal, Time};
+use operations::kernel::{Command, HostLook, Input, World, after};
+use operations::kinds::{Effect, Heard, Machine, Waiting};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinSet;
 
-use crate::error::EngineError;
-use crate::operate::Command;
-use crate::perform::perform;
+use crate::book::Book;
+use crate::error::Error;
+use crate::ports::{Answer, Commit, Entry, Hands, Pictures, Ports};
+use crate::status::{Line, Status};
 
-/// How often a held claim is renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(20);
-/// How often the task looks although nothing has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// Why a task had to stop although its operation has not ended. The operation can be taken up again.
-pub type Fault = Arc<EngineError>;
-
-/// Where an operation is, as of now.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// Its state.
-    pub state: Arc<State>,
-    /// Number of its newest event.
-    pub seq: u64,
-    /// What it waits for.
-    pub waiting: Arc<Vec<Waiting>>,
-    /// Set when its task had to stop.
-    pub fault: Option<Fault>,
-}
-
-/// An event as it was recorded.
-#[derive(Clone, Debug)]
-pub struct Line {
-    /// Its number.
-    pub seq: u64,
-    /// It.
-    pub recorded: Recorded,
-}
+/// How often the task looks although nothing has changed, milliseconds.
+const LOOK_EVERY_MS: u64 = 5_000;
 
 pub(crate) struct Runner {
-    pub(crate) store: Store,
-    pub(crate) writer: Writer,
-    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(crate) ports: Ports,
+    pub(crate) hands: Arc<dyn Hands>,
+    pub(crate) book: Arc<Book>,
+    pub(crate) pictures: Pictures,
     pub(crate) commands: mpsc::Receiver<(Command, Person)>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) lines: broadcast::Sender<Line>,
-    pub(crate) state: Arc<State>,
+    pub(crate) id: OperationId,
+    pub(crate) machine: Machine,
     pub(crate) seq: u64,
+    /// What the machine hears first.
+    pub(crate) first: Vec<Heard>,
 }
 
-/// What the task hears.
-enum Heard {
-    Answer(Effect, Option<Refusal>),
-    Renewed(Option<Refusal>),
-    Command(Command, Person),
-    Look,
+/// What is under way. Dropped with the task: requests that are not answered then have no say any more.
+type UnderWay = FuturesUnordered<BoxFuture<'static, Came>>;
+
+/// What came back.
+enum Came {
+    Answer(Effect, Answer),
+    Renewed(NodeRef, Option<Refusal>),
 }
 
 impl Runner {
-    /// Runs until the operation has ended or its record cannot be written.
+    /// Runs until the operation has ended, or has to stop.
     pub(crate) async fn run(mut self) {
         if let Err(error) = self.work().await {
-            tracing::error!(operation = %self.id(), error = &error as &dyn std::error::Error, "operation stops");
+            tracing::error!(operation = %self.id, error = &error as &dyn std::error::Error, "operation stops");
             self.status
                 .send_modify(|status| status.fault = Some(Arc::new(error)));
         }
+        self.book.leave(&self.id);
     }
 
-    fn id(&self) -> OperationId {
-        self.state.request.id.clone()
-    }
-
-    async fn work(&mut self) -> Result<(), EngineError> {
-        // Dropped at the end: requests still under way then have no say any more.
-        let mut effects = JoinSet::new();
-        let mut renewals = JoinSet::new();
-        let mut renew = tokio::time::interval(RENEW_EVERY);
-        renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        renew.tick().await;
+    async fn work(&mut self) -> Result<(), Error> {
+        let mut under_way = UnderWay::new();
+        let mut bell = self.book.bell();
+        let mut inputs = std::mem::take(&mut self.first);
+        self.book.tell(&self.id, self.machine.member());
         loop {
-            let Some(snapshot) = self.snapshots.borrow_and_update().clone() else {
-                if self.snapshots.changed().await.is_err() {
+            let Some(picture) = self.pictures.borrow_and_update().clone() else {
+                if self.pictures.changed().await.is_err() {
                     return Ok(());
                 }
                 continue;
             };
+            bell.borrow_and_update();
             // Before anything is begun: a command may say that nothing is to be.
-            let mut told = Vec::new();
             while let Ok((command, by)) = self.commands.try_recv() {
-                self.hear(Heard::Command(command, by), &mut told);
+                inputs.push(Input::Told(command, by));
             }
-            if !told.is_empty() {
-                self.record(Time::now(), told, &[]).await?;
+            while let Some(Some(came)) = under_way.next().now_or_never() {
+                inputs.push(self.take(came));
             }
-            let now = Time::now();
-            let decision = decide(&self.state, &snapshot, now);
-            if !decision.events.is_empty() || !decision.effects.is_empty() {
-                let began = decision.effects.iter().map(|effect| Event::Began {
-                    effect: effect.clone(),
-                });
-                let events = decision.events.into_iter().chain(began).collect();
-                self.record(now, events, &decision.waiting).await?;
-                for effect in decision.effects {
-                    let (writer, request) = (self.writer.clone(), self.state.request.clone());
-                    effects.spawn(async move {
-                        let work = AssertUnwindSafe(perform(&writer, &request, &effect));
-                        // A write without an answer would be waited for for ever.
-                        let refusal = work.catch_unwind().await.unwrap_or_else(|_| {
-                            let message = "a defect of refloat: the request broke off".into();
-                            Some(Refusal::Unavailable { message })
-                        });
-                        (effect, refusal)
-                    });
-                }
-                if self.state.ended.is_some() {
-                    return Ok(());
-                }
-                continue;
+            if !self.ports.act.leads() {
+                return Err(Error::NotLeading);
             }
-            self.tell(&decision.waiting);
-            let wake = decision
-                .wake
-                .map_or(LOOK_EVERY, |wake| until(now, wake).min(LOOK_EVERY));
-            let heard = tokio::select! {
-                biased;
-                Some((command, by)) = self.commands.recv() => Heard::Command(command, by),
-                Some(Ok((effect, refusal))) = effects.join_next() => Heard::Answer(effect, refusal),
-                Some(Ok(refusal)) = renewals.join_next() => Heard::Renewed(refusal),
-                changed = self.snapshots.changed() => match changed {
-                    Ok(()) => Heard::Look,
-                    Err(_) => return Ok(()),
-                },
-                _ = renew.tick() => {
-                    self.renew(&mut renewals);
-                    Heard::Look
-                }
-                () = tokio::time::sleep(wake) => Heard::Look,
+            let now = self.ports.clock.now();
+            let pages = self.book.read();
+            let world = World {
+                cluster: &picture,
+                hosts: &pages.hosts,
+                fleet: &pages.fleet,
+                now,
             };
-            let mut events = Vec::new();
-            self.hear(heard, &mut events);
-            while let Some(answer) = effects.try_join_next() {
-                if let Ok((effect, refusal)) = answer {
-                    self.hear(Heard::Answer(effect, refusal), &mut events);
+            let heard = self.machine.hear(std::mem::take(&mut inputs), &world);
+            let out = heard.map_err(|source| Error::Illegal {
+                operation: self.id.clone(),
+                source,
+            })?;
+            if !out.record.is_empty() {
+                self.record(now, out.record, &out.waiting).await?;
+            }
+            if self.machine.ended().is_some() {
+                return Ok(());
+            }
+            self.tell(&out.waiting);
+            // What is recorded as begun and not sent is found out by whoever acts now.
+            if !self.ports.act.leads() {
+                return Err(Error::NotLeading);
+            }
+            for effect in out.effects {
+                under_way.push(perform(self.hands.clone(), effect));
+            }
+            for node in out.renew {
+                let renewed = self.hands.renew(node.clone());
+                under_way.push(renewed.map(|refusal| Came::Renewed(node, refusal)).boxed());
+            }
+            let look = after(now, LOOK_EVERY_MS);
+            let wake = out.wake.map_or(look, |wake| wake.min(look));
+            tokio::select! {
+                biased;
+                Some((command, by)) = self.commands.recv() => inputs.push(Input::Told(command, by)),
+                came = next(&mut under_way) => {
+                    let input = self.take(came);
+                    inputs.push(input);
                 }
-            }
-            if !events.is_empty() {
-                self.record(Time::now(), events, &decision.waiting).await?;
-            }
-        }
-    }
-
-    fn hear(&self, heard: Heard, events: &mut Vec<Event>) {
-        match heard {
-            Heard::Answer(effect, refusal) => events.push(Event::Answered {
-                effect,
-                refusal,
-                inferred: false,
-            }),
-            // Somebody took the node from us, by force or because we were away for too long: a person decides.
-            Heard::Renewed(Some(refusal @ (Refusal::Claimed { .. } | Refusal::Changed { .. })))
-                if self.state.paused.is_none() =>
-            {
-                tracing::warn!(operation = %self.id(), ?refusal, "the claim was lost");
-                events.push(Event::Paused { by: None });
-            }
-            Heard::Command(Command::Pause, by) if self.state.paused.is_none() => {
-                events.push(Event::Paused { by: Some(by) });
-            }
-            Heard::Command(Command::Resume, by) if self.state.paused.is_some() => {
-                events.push(Event::Resumed { by });
-            }
-            Heard::Command(Command::Cancel, by) if self.state.cancelled.is_none() => {
-                events.push(Event::CancelRequested { by });
-            }
-            Heard::Command(..) | Heard::Renewed(_) | Heard::Look => {}
-        }
-    }
-
-    fn renew(&self, renewals: &mut JoinSet<Option<Refusal>>) {
-        for node in self.state.nodes.iter().filter(|node| node.is_active()) {
-            if matches!(
-                node.jobs.get(&operations::drain::NodeJob::Claim),
-                Some(Step::Done { .. })
-            ) {
-                let (writer, node, id) = (self.writer.clone(), node.node.clone(), self.id());
-                renewals.spawn(async move {
-                    writer.renew_claim(&node.name, &node.uid, &id).await.err()
-                });
+                changed = self.pictures.changed() => if changed.is_err() {
+                    return Ok(());
+                },
+                // The book lives as long as this task.
+                _ = bell.changed() => {}
+                () = self.ports.clock.sleep_until(wake) => {}
             }
         }
     }
 
-    /// Puts events on disk, then into the state, then before the eyes of whoever watches.
+    fn take(&self, came: Came) -> Heard {
+        match came {
+            Came::Answer(effect, answer) => {
+                if let Some((node, look)) = answer.look {
+                    self.saw(node, look);
+                }
+                Input::Answer(effect, answer.refusal)
+            }
+            Came::Renewed(node, refusal) => {
+                if let Some(refusal) = &refusal {
+                    tracing::warn!(operation = %self.id, node = %node.name, ?refusal, "the claim was not renewed");
+                }
+                Input::Renewed(node, refusal)
+            }
+        }
+    }
+
+    fn saw(&self, node: model::Text, look: HostLook) {
+        self.book.saw(node, look);
+    }
+
+    /// Makes events durable, and only then shows them to whoever watches.
     async fn record(
         &mut self,
         at: Time,
-        events: Vec<Event>,
+        events: Vec<operations::kinds::Event>,
         waiting: &[Waiting],
-    ) -> Result<(), EngineError> {
-        let illegal = |source| EngineError::Illegal {
-            operation: self.state.request.id.clone(),
-            source,
+    ) -> Result<(), Error> {
+        let state = Arc::new(self.machine.state());
+        let commit = Commit {
+            entries: events.iter().map(|event| Entry::new(at, event)).collect(),
+            view: state.view(),
         };
-        let mut next = (*self.state).clone();
-        for event in &events {
-            next.apply(at, event).map_err(illegal)?;
-        }
-        let rows: Vec<_> = events.iter().map(|event| new_event(at, event)).collect();
-        let id = self.id();
-        self.seq = match next.ended {
-            Some((ended, outcome)) => {
-                let outcome = serde_json::to_value(outcome).ok();
-                let outcome = outcome
-                    .as_ref()
-                    .and_then(|value| value.as_str())
-                    .unwrap_or_default();
-                self.store
-                    .end(&id, self.seq + 1, rows, ended, outcome)
-                    .await?
-            }
-            None => self.store.append(&id, self.seq + 1, rows).await?,
-        };
-        self.state = Arc::new(next);
-        let first = self.seq + 1 - events.len() as u64;
+        // Before it is durable: while it is being written, another operation must not decide to spend the same room.
+        self.book.tell(&self.id, state.member());
+        let first = self.seq + 1;
+        let appended = self.ports.record.append(&self.id, first, commit);
+        self.seq = appended.await.map_err(Error::Record)?;
         for (seq, event) in (first..).zip(events) {
             // Nobody watching is no fault.
             let _ = self.lines.send(Line {
                 seq,
-                recorded: Recorded { at, event },
+                recorded: event.recorded(at),
             });
         }
+        let seq = self.seq;
+        self.status.send_modify(|status| {
+            status.state = state;
+            status.seq = seq;
+        });
         self.tell(waiting);
         Ok(())
     }
 
     fn tell(&self, waiting: &[Waiting]) {
         self.status.send_if_modified(|status| {
-            let changed = status.seq != self.seq || **status.waiting != *waiting;
-            if status.seq != self.seq {
-                status.state = self.state.clone();
-                status.seq = self.seq;
-            }
-            if **status.waiting != *waiting {
+            let changed = **status.waiting != *waiting;
+            if changed {
                 status.waiting = Arc::new(waiting.to_vec());
             }
             changed
@@ -258,15 +192,27 @@ impl Runner {
     }
 }
 
-/// An event as a row of the record.
-pub(crate) fn new_event(at: Time, event: &Event) -> NewEvent {
-    // Events are plain data with text keys: there is nothing in them that JSON cannot hold.
-    NewEvent {
-        at,
-        payload: serde_json::to_string(event).unwrap_or_default(),
+/// The next that comes back; for ever where nothing is under way.
+async fn next(under_way: &mut UnderWay) -> Came {
+    match under_way.next().await {
+        Some(came) => came,
+        None => future::pending().await,
     }
 }
 
-fn until(now: Time, then: Time) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+fn perform(hands: Arc<dyn Hands>, effect: Effect) -> BoxFuture<'static, Came> {
+    let work = async move {
+        let sent = effect.clone();
+        let work = async move { hands.perform(sent).await };
+        // A write without an answer would be waited for for ever.
+        let answer = AssertUnwindSafe(work).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|_| Answer {
+            refusal: Some(Refusal::Unavailable {
+                message: "a defect of refloat: the request broke off".into(),
+            }),
+            look: None,
+        });
+        Came::Answer(effect, answer)
+    };
+    work.boxed()
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use model::Refusal;
 use model::Text;
-use operations::Refusal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use jiff::Timestamp;
-use operations::Refusal;
+use model::Refusal;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;

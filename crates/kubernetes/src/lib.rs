@@ -1,5 +1,5 @@
 //! How refloat sees and changes a Kubernetes cluster: watches become [`model::Snapshot`]s ([`Mirror`]), writes carry
-//! preconditions ([`Writer`]), answers become [`operations::Refusal`]s. Nothing above this crate knows kube types.
+//! preconditions ([`Writer`]), answers become [`model::Refusal`]s. Nothing above this crate knows kube types.
 
 mod access;
 mod connect;

@@ -7,7 +7,7 @@ use futures::AsyncReadExt as _;
 use http::Request;
 use kube::Client;
 use model::ObjectKey;
-use operations::Refusal;
+use model::Refusal;
 use tokio::time::timeout;
 
 use crate::connect::Cluster;

@@ -4,8 +4,8 @@
 use std::error::Error as _;
 
 use kube::core::Status;
+use model::Refusal;
 use model::Text;
-use operations::Refusal;
 
 use crate::connect::LoginError;
 

@@ -3,10 +3,12 @@
 //! Everything here is plain data without clock, randomness or IO. Facts keep only what a decision reads; a pod of
 //! ordinary shape takes well under 1 KB (`cargo xtask prove mirror-memory`).
 
+mod answer;
 mod budget;
 mod id;
 mod network;
 mod node;
+mod person;
 mod pod;
 mod selector;
 mod snapshot;
@@ -14,10 +16,12 @@ mod storage;
 mod table;
 mod workload;
 
+pub use answer::{EvictAnswer, Refusal, WriteAnswer};
 pub use budget::{Amount, Budget};
 pub use id::{ClusterId, ObjectKey, OperationId, ResourceVersion, Text, Uid};
 pub use network::{Endpoint, EndpointSlice, Service};
 pub use node::{Condition, ConditionStatus, Node, Taint, TaintEffect};
+pub use person::{NodeRef, Person};
 pub use pod::{Deletion, Labels, Owner, Pod, PodPhase, PodVolume, Toleration, TolerationOperator};
 pub use selector::{Requirement, RequirementOperator, Selector};
 pub use snapshot::{Kind, Snapshot};

@@ -14,7 +14,9 @@ use model::{
     Labels, Node, ObjectKey, Owner, Pod, PodPhase, ResourceVersion, Selector, Service, Snapshot,
     Strategy, Text, Time, Workload, WorkloadKind, marks,
 };
-use operations::drain::{Event, NodeRef, Options, Person, Request, State, decide, plan};
+use model::{NodeRef, Person};
+use operations::drain::{Event, Options, Request, State, decide, plan};
+use operations::kernel::World;
 
 const NOW: Time = Time::UNIX_EPOCH;
 
@@ -183,6 +185,7 @@ fn measure(what: &str, nodes: usize, workloads: usize, replicas: i32) {
         reason: "".into(),
         ticket: None,
         at: NOW,
+        parent: None,
     };
     let planning = best(|| drop(plan(&request, &snapshot, NOW)));
     let planned = plan(&request, &snapshot, NOW);
@@ -190,10 +193,10 @@ fn measure(what: &str, nodes: usize, workloads: usize, replicas: i32) {
     state.apply(NOW, &Event::Planned { plan: planned }).unwrap();
     println!("{what}: plan {planning} µs");
     for round in 0..60 {
-        let decision = decide(&state, &snapshot, NOW);
+        let decision = decide(&state, &World::alone(&snapshot, NOW));
         if !(decision.events.is_empty() && decision.effects.is_empty()) && round < 12 || round == 59
         {
-            let deciding = best(|| drop(decide(&state, &snapshot, NOW)));
+            let deciding = best(|| drop(decide(&state, &World::alone(&snapshot, NOW))));
             println!(
                 "  {} events, {} effects, {} waiting: decide {deciding} µs",
                 decision.events.len(),
@@ -233,7 +236,7 @@ fn measure(what: &str, nodes: usize, workloads: usize, replicas: i32) {
             state.apply(NOW, &answered).unwrap();
         }
     }
-    let running = best(|| drop(decide(&state, &snapshot, NOW)));
+    let running = best(|| drop(decide(&state, &World::alone(&snapshot, NOW))));
     println!("  then: decide {running} µs");
 }
 

@@ -1,8 +1,12 @@
-//! Operations as pure functions: what a drain will do and why ([`drain::plan`]), whether a plan is sound
-//! ([`drain::lint`]), how recorded events make its state ([`drain::State::apply`]), and what to do next
-//! ([`drain::decide`]). Time and observations are inputs; effects are outputs.
+//! Operations as pure functions. The [`kernel`] is the machine around every operation; a kind brings what is its own:
+//! what was asked, the plan (what will be done and why) with its lint, facts, state, and what to do next. Time and
+//! observations are inputs; effects are outputs.
+//!
+//! A new kind is a folder beside [`drain`] and a line in [`kinds`].
 
-pub mod answer;
 pub mod drain;
+pub mod kernel;
+pub mod kinds;
+mod view;
 
-pub use answer::{EvictAnswer, Refusal, WriteAnswer};
+pub use view::{NodeProgress, OperationView, PodCounts};

@@ -1,9 +1,10 @@
 //! The engine's loop around `decide`, in virtual time.
 
 use model::{ConditionStatus, OperationId, Snapshot, Text, Time};
+use model::{NodeRef, Person};
 use operations::drain::{
-    Decision, Disposition, Effect, Event, NodeOutcome, NodeRef, Options, Person, PodJob, Recorded,
-    Request, State, Waiting, decide, lint, plan,
+    Decision, Disposition, Effect, Event, Fact, NodeOutcome, Options, PodJob, Recorded, Request,
+    State, Waiting, decide, lint, plan,
 };
 
 use crate::{Action, Foreign, World, ms};
@@ -64,6 +65,7 @@ impl Engine {
             reason: "".into(),
             ticket: None,
             at: world.now,
+            parent: None,
         };
         let planned = plan(&request, &world.view, world.now);
         let flaws = lint(&planned, &request.options, &world.view);
@@ -81,7 +83,9 @@ impl Engine {
             wake: None,
             decides: 0,
             crash: None,
-            decide: Box::new(decide),
+            decide: Box::new(|state, view, now| {
+                decide(state, &operations::kernel::World::alone(view, now))
+            }),
             tamper: |_| {},
         };
         engine.record(Event::Planned { plan: planned });
@@ -176,10 +180,10 @@ impl Engine {
 
     /// A node that does not report proves nothing about its pods.
     fn check_drained(&mut self, event: &Event) {
-        if let Event::NodeEnded {
+        if let Event::Fact(Fact::NodeEnded {
             node,
             outcome: NodeOutcome::Drained,
-        } = event
+        }) = event
             && let Some(seen) = self.world.view.node(node)
             && seen.ready() == ConditionStatus::Unknown
         {
@@ -216,10 +220,12 @@ impl Engine {
         }
         let pod = self
             .state
+            .body
             .node(&target.node)
             .and_then(|node| node.pods.get(&target.uid));
         let deletes = self
             .state
+            .body
             .node(&target.node)
             .is_some_and(|node| node.deleting.is_some());
         let planned = pod.is_some_and(|pod| pod.plan.disposition == Disposition::Delete);
@@ -285,6 +291,7 @@ impl Engine {
             }
             Action::Foreign(Foreign::Pause) => self.person(Event::Paused {
                 by: Some(Person::default()),
+                lost: None,
             }),
             Action::Foreign(Foreign::Resume) => self.person(Event::Resumed {
                 by: Person::default(),
@@ -305,10 +312,10 @@ impl Engine {
         let Effect::Pod { mut target, job } = effect else {
             return effect;
         };
-        let pods = self.state.nodes.iter().flat_map(|node| node.pods.values());
-        let mut meant = pods.filter(|pod| pod.plan.pod == target.pod && pod.gone.is_none());
+        let pods = self.state.body.pods().map(|(_, pod)| pod);
+        let meant = pods.filter(|pod| pod.plan.pod == target.pod && pod.gone.is_none());
         if target.uid.as_str().is_empty()
-            && let Some(pod) = meant.next_back()
+            && let Some(pod) = meant.last()
         {
             target.uid = pod.plan.uid.clone();
         }

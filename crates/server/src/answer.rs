@@ -3,9 +3,9 @@
 use api::ErrorBody;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use engine::EngineError;
 use http::{HeaderValue, StatusCode, header};
-use operations::Refusal;
+use model::Refusal;
+use service::ServiceError;
 use store::StoreError;
 
 /// An answer that is not 2xx.
@@ -61,9 +61,9 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<EngineError> for Failure {
+impl From<ServiceError> for Failure {
     /// Errors of the engine keep their code and parameters. What is our own fault or the record's is logged here.
-    fn from(error: EngineError) -> Self {
+    fn from(error: ServiceError) -> Self {
         let status = status(&error);
         if status.is_server_error() {
             tracing::warn!(
@@ -80,29 +80,29 @@ impl From<EngineError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        EngineError::from(error).into()
+        ServiceError::from(error).into()
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        EngineError::from(refusal).into()
+        ServiceError::from(refusal).into()
     }
 }
 
-fn status(error: &EngineError) -> StatusCode {
+fn status(error: &ServiceError) -> StatusCode {
     match error {
-        EngineError::UnknownCluster { .. }
-        | EngineError::UnknownNodes { .. }
-        | EngineError::UnknownOperation { .. } => StatusCode::NOT_FOUND,
-        EngineError::NoNodes => StatusCode::BAD_REQUEST,
+        ServiceError::UnknownCluster { .. }
+        | ServiceError::UnknownNodes { .. }
+        | ServiceError::UnknownOperation { .. } => StatusCode::NOT_FOUND,
+        ServiceError::NoNodes => StatusCode::BAD_REQUEST,
         // The request is fine; what is in the cluster or the record forbids it as things are.
-        EngineError::AmbiguousCluster { .. }
-        | EngineError::OperationEnded { .. }
-        | EngineError::PlanRefused { .. } => StatusCode::CONFLICT,
-        EngineError::MissingRights { .. } => StatusCode::FORBIDDEN,
-        EngineError::NotSynced(_) | EngineError::Connect(_) => StatusCode::SERVICE_UNAVAILABLE,
-        EngineError::Refused { refusal } => match refusal {
+        ServiceError::AmbiguousCluster { .. }
+        | ServiceError::OperationEnded { .. }
+        | ServiceError::PlanRefused { .. } => StatusCode::CONFLICT,
+        ServiceError::MissingRights { .. } => StatusCode::FORBIDDEN,
+        ServiceError::NotSynced(_) | ServiceError::Connect(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ServiceError::Refused { refusal } => match refusal {
             Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
             // Not the caller's credentials, ours: TokenReview has accepted theirs.
             Refusal::Unauthorized { .. } | Refusal::Unavailable { .. } => {
@@ -110,7 +110,7 @@ fn status(error: &EngineError) -> StatusCode {
             }
             _ => StatusCode::CONFLICT,
         },
-        EngineError::Store(error) => match error {
+        ServiceError::Store(error) => match error {
             StoreError::NodeBusy { .. }
             | StoreError::Conflict { .. }
             | StoreError::Ended { .. }
@@ -125,9 +125,12 @@ fn status(error: &EngineError) -> StatusCode {
             | StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         },
-        EngineError::PlanFlawed { .. }
-        | EngineError::Unreadable { .. }
-        | EngineError::Illegal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        ServiceError::NotLeading => StatusCode::SERVICE_UNAVAILABLE,
+        ServiceError::PlanFlawed { .. }
+        | ServiceError::UnknownKind { .. }
+        | ServiceError::Unknown(_)
+        | ServiceError::Unreadable { .. }
+        | ServiceError::Illegal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -138,15 +141,15 @@ mod tests {
     #[test]
     fn statuses() {
         let cases = [
-            (EngineError::NoNodes, 400),
+            (ServiceError::NoNodes, 400),
             (
-                EngineError::UnknownNodes {
+                ServiceError::UnknownNodes {
                     nodes: vec!["n".into()],
                 },
                 404,
             ),
             (
-                EngineError::MissingRights {
+                ServiceError::MissingRights {
                     user: "u".into(),
                     missing: vec![],
                 },

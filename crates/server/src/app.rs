@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::{Engine, EngineError, Member};
 use http::{HeaderMap, StatusCode};
 use kubernetes::Identity;
 use model::OperationId;
-use operations::drain::Person;
+use model::Person;
+use service::{Member, Service, ServiceError};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,11 +24,11 @@ use crate::metrics::Metrics;
 const STREAMS: usize = 256;
 
 pub(crate) struct App {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Service,
     pub(crate) clusters: Clusters,
     pub(crate) hosts: Hosts,
     pub(crate) looks: Looks,
-    pub(crate) leader: Leader,
+    pub(crate) leader: Arc<Leader>,
     pub(crate) metrics: Metrics,
     pub(crate) streams: Arc<Semaphore>,
     /// Cancelled when the shutdown begins.
@@ -48,10 +48,10 @@ pub(crate) struct Caller {
 
 impl App {
     pub(crate) fn new(
-        engine: Engine,
+        engine: Service,
         clusters: Clusters,
         hosts: Hosts,
-        leader: Leader,
+        leader: Arc<Leader>,
         body_limit: usize,
         request_timeout: Duration,
     ) -> Self {
@@ -104,7 +104,7 @@ impl App {
             // The record here is not the leader's.
             self.leader.check()?;
             let operation = id.clone();
-            return Err(EngineError::UnknownOperation { operation }.into());
+            return Err(ServiceError::UnknownOperation { operation }.into());
         };
         match self.engine.find(recorded.operation.cluster.as_str()) {
             Ok(member) => self.caller(member, token, Shows::Pods).await,
@@ -171,7 +171,7 @@ impl App {
     /// Does something that must not stop half-way because the client has gone or the time is over. Only where we lead.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+        work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
     ) -> Answer<T> {
         Ok(self.finish(work).await??)
     }

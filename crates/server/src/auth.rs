@@ -5,11 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use engine::Member;
 use http::{HeaderMap, StatusCode, header};
 use kubernetes::{Access, Identity};
 use model::ClusterId;
-use operations::drain::Person;
+use model::Person;
+use service::Member;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::Engine;
 use kubernetes::{Cluster, Connect, ConnectError, Mirror, MirrorOptions};
 use model::{ClusterId, OperationId};
+use service::Service;
 use store::Filter;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -56,7 +56,7 @@ impl Clusters {
     /// Connects to all at once. Those out of reach come back as a list to try again.
     pub(crate) async fn connect(
         &self,
-        engine: &Engine,
+        engine: &Service,
         connects: &[Connect],
     ) -> Result<Vec<(usize, Connect)>, ServerError> {
         let tries = connects.iter().map(Cluster::connect);
@@ -78,7 +78,7 @@ impl Clusters {
         Ok(later)
     }
 
-    fn add(&self, engine: &Engine, place: usize, cluster: Cluster) -> Result<(), ServerError> {
+    fn add(&self, engine: &Service, place: usize, cluster: Cluster) -> Result<(), ServerError> {
         for known in engine.members() {
             let known = known.cluster;
             if known.id == cluster.id {
@@ -171,7 +171,7 @@ impl Clusters {
     }
 }
 
-async fn take_up_in(engine: Engine, cluster: ClusterId) {
+async fn take_up_in(engine: Service, cluster: ClusterId) {
     let mut told: BTreeMap<OperationId, String> = BTreeMap::new();
     let mut ticks = tokio::time::interval(TAKE_UP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -197,7 +197,7 @@ async fn take_up_in(engine: Engine, cluster: ClusterId) {
             let id = recorded.operation.id;
             match engine.resume(&id).await {
                 // It may have ended since the list was made.
-                Ok(()) | Err(engine::EngineError::OperationEnded { .. }) => {
+                Ok(()) | Err(service::ServiceError::OperationEnded { .. }) => {
                     told.remove(&id);
                 }
                 Err(error) => {

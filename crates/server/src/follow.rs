@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{OperationView, StreamLine};
+use api::StreamLine;
 use axum::body::{Body, Bytes};
-use engine::Status;
 use model::OperationId;
-use operations::drain::Waiting;
+use operations::kinds::Waiting;
+use service::Status;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
@@ -128,8 +128,8 @@ impl Follow {
         if !all || self.last != now.seq {
             return Ok(());
         }
-        if now.state.ended.is_some() {
-            let operation = OperationView::of(&now.state, Vec::new());
+        if now.state.ended().is_some() {
+            let operation = now.state.view();
             self.put(&StreamLine::Result { operation });
             self.done = true;
         } else if !self.on {

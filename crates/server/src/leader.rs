@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use engine::Engine;
 use http::StatusCode;
 use kubernetes::{Elector, ElectorOptions};
 use model::ClusterId;
+use service::Service;
 use tokio::sync::watch;
 
 use crate::answer::{Answer, Failure};
@@ -63,7 +63,7 @@ impl Leader {
     /// Takes part once the first cluster is connected; returns when leadership was won and lost again.
     pub(crate) async fn campaign(
         &self,
-        engine: &Engine,
+        engine: &Service,
         mut first: watch::Receiver<Option<ClusterId>>,
     ) {
         let Some(options) = &self.options else {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use model::{ClusterId, Kind, OperationId, Snapshot, WorkloadKind};
 use operations::drain::{Effect, Event, PodJob};
+use operations::kinds::Recorded;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -157,7 +158,7 @@ impl Metrics {
                 };
                 let cluster = recorded.operation.cluster.as_str();
                 for line in &lines {
-                    app.metrics.event(cluster, &line.recorded.event);
+                    app.metrics.event(cluster, &line.recorded);
                 }
                 // We may be ahead of what we were told: as long as more will be told of it, it must not be forgotten.
                 if recorded.ended.is_some() && told >= recorded.last_seq {
@@ -169,31 +170,15 @@ impl Metrics {
         }
     }
 
-    fn event(&self, cluster: &str, event: &Event) {
+    fn event(&self, cluster: &str, recorded: &Recorded) {
         let cluster = cluster.to_owned();
-        match event {
-            Event::Answered {
-                effect: Effect::Pod {
-                    job: PodJob::Evict, ..
-                },
-                refusal,
-                ..
-            } => {
-                let answer = match refusal {
-                    None => "accepted".to_owned(),
-                    Some(refusal) => word(refusal, "code"),
-                };
-                self.evictions
-                    .get_or_create(&Answered { cluster, answer })
-                    .inc();
-            }
-            Event::Ended { outcome } => {
-                let outcome = word(outcome, "");
-                self.ended
-                    .get_or_create(&WithOutcome { cluster, outcome })
-                    .inc();
-            }
-            _ => {}
+        if let Some(outcome) = recorded.outcome() {
+            let outcome = outcome.label().to_owned();
+            let labels = WithOutcome { cluster, outcome };
+            self.ended.get_or_create(&labels).inc();
+        } else if let Some(answer) = evicted(recorded) {
+            let labels = Answered { cluster, answer };
+            self.evictions.get_or_create(&labels).inc();
         }
     }
 
@@ -322,8 +307,8 @@ async fn operations(registry: &mut Registry, app: &App) -> Answer<()> {
         let state = match status {
             None => "idle",
             Some(status) if status.fault.is_some() => "faulted",
-            Some(status) if status.state.paused.is_some() => "paused",
-            Some(status) if status.state.cancelled.is_some() => "cancelling",
+            Some(status) if status.state.paused().is_some() => "paused",
+            Some(status) if status.state.cancelled().is_some() => "cancelling",
             Some(_) => "running",
         };
         let cluster = recorded.operation.cluster.to_string();
@@ -335,6 +320,25 @@ async fn operations(registry: &mut Registry, app: &App) -> Answer<()> {
         active,
     );
     Ok(())
+}
+
+/// The word for what an eviction was answered with, when that is what was recorded.
+fn evicted(recorded: &Recorded) -> Option<String> {
+    let recorded = recorded.as_drain()?;
+    let Event::Answered {
+        effect: Effect::Pod {
+            job: PodJob::Evict, ..
+        },
+        refusal,
+        ..
+    } = &recorded.event
+    else {
+        return None;
+    };
+    Some(match refusal {
+        None => "accepted".to_owned(),
+        Some(refusal) => word(refusal, "code"),
+    })
 }
 
 /// The word by which something is known in JSON: itself or one of its fields.

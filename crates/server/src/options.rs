@@ -39,7 +39,7 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// The defaults: 127.0.0.1:8970 without TLS and without election.
     pub fn new(record: PathBuf, clusters: Vec<Connect>) -> Self {
-        let engine = engine::Options::default();
+        let engine = service::Options::default();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8970)),
             tls: None,

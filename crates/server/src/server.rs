@@ -2,9 +2,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{Engine, RECORD_FORMAT};
 use host::Order;
 use model::Text;
+use service::{Leads, RECORD_FORMAT, Service};
 use store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -95,14 +95,17 @@ impl Server {
     /// should end and be started again.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let options = self.options;
-        let engine = Engine::new(
+        let leader = Arc::new(Leader::new(options.leader.clone()));
+        let acts = leader.clone();
+        let engine = Service::new(
             self.store,
-            engine::Options {
+            service::Options {
                 impersonate: true,
                 sync_deadline: SYNC_DEADLINE,
                 claim_namespace: options.claim_namespace.clone(),
                 claim_for: options.claim_for,
-                ..engine::Options::default()
+                leads: Leads::when(move || acts.acts()),
+                ..service::Options::default()
             },
         );
         let agents = self.agents.as_ref();
@@ -111,7 +114,7 @@ impl Server {
             engine,
             Clusters::new(&options.claim_namespace),
             Hosts::new(agents, &options.hosts),
-            Leader::new(options.leader.clone()),
+            leader,
             options.body_limit,
             options.request_timeout,
         ));

@@ -82,9 +82,9 @@ async fn run(args: Args) -> Result<Verdict> {
     let home = tempfile::tempdir()?;
     let store = Store::open(
         home.path().join("record.db"),
-        store::Options::new(engine::RECORD_FORMAT),
+        store::Options::new(service::RECORD_FORMAT),
     )?;
-    let (engine, cluster) = rig.engine(store, engine::Options::default()).await?;
+    let (engine, cluster) = rig.engine(store, service::Options::default()).await?;
     output::line(&format!("machine: {}", machine()));
     let mut all = phases::run(&rig, &engine, &cluster).await?;
     let full = args.size == Size::Full;

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use engine::Engine;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::EvictParams;
 use kube::{Api, Client, ResourceExt};
 use model::{ClusterId, OperationId};
-use operations::drain::{Event, Outcome};
+use operations::drain::{Event, Fact};
+use operations::kernel::Outcome;
+use service::Service;
 use testkit::builders::pods_on;
 use testkit::{FakeNode, Options, User, apply, builders};
 
@@ -56,7 +57,7 @@ async fn run(args: Args) -> Result<Verdict> {
         .plane
         .client_for_token(&format!("{ACTOR}-token"))
         .await?;
-    let (engine, cluster) = rig.engine(record()?, engine::Options::default()).await?;
+    let (engine, cluster) = rig.engine(record()?, service::Options::default()).await?;
     output::line(&format!("machine: {}; seed {}", machine(), args.seed));
     let mut random = Random::new(args.seed);
     let stage = Stage {
@@ -154,7 +155,7 @@ impl Total {
 struct Stage<'a> {
     rig: &'a Rig,
     actor: &'a Client,
-    engine: &'a Engine,
+    engine: &'a Service,
     cluster: &'a ClusterId,
 }
 
@@ -215,7 +216,7 @@ impl Stage<'_> {
             actors::act(self.actor, acts, Some(&lines)),
             ended(self.engine, &id, PATIENCE)
         );
-        let outcome = status?.state.ended.map(|(_, outcome)| outcome);
+        let outcome = status?.state.ended().map(|(_, outcome)| outcome);
         let allowed = self.planned(&id, node).await?;
         Ok((raced?, allowed, outcome == Some(Outcome::Done)))
     }
@@ -224,11 +225,14 @@ impl Stage<'_> {
     async fn planned(&self, id: &OperationId, node: &str) -> Result<Allowed> {
         let mut uids = std::collections::BTreeSet::new();
         for line in self.engine.events(id, 0).await? {
-            match &line.recorded.event {
+            let Some(recorded) = line.recorded.as_drain() else {
+                continue;
+            };
+            match &recorded.event {
                 Event::Planned { plan } => {
                     uids.extend(plan.pods().map(|(_, pod)| pod.uid.to_string()));
                 }
-                Event::PodPlanned { plan, .. } => {
+                Event::Fact(Fact::PodPlanned { plan, .. }) => {
                     uids.insert(plan.uid.to_string());
                 }
                 _ => {}

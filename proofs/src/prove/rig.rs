@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use engine::{DrainRequest, Engine, Status};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
 use kubernetes::{Cluster, Connect, Mirror};
+use model::Person;
 use model::{ClusterId, OperationId};
-use operations::drain::Person;
 use serde_json::{Value, json};
+use service::{DrainRequest, Service, Status};
 use store::Store;
 use testkit::builders::{is_ready, pods_of};
 use testkit::{AuditEntry, ControlPlane, FakeNode, KubeletOptions, Kubelets, Options, wait_until};
@@ -58,12 +58,12 @@ impl Rig {
     pub(super) async fn engine(
         &self,
         store: Store,
-        options: engine::Options,
-    ) -> Result<(Engine, ClusterId)> {
+        options: service::Options,
+    ) -> Result<(Service, ClusterId)> {
         let cluster = self.cluster().await?;
         let mirror = Mirror::start(&cluster);
         let id = cluster.id.clone();
-        let engine = Engine::new(store, options);
+        let engine = Service::new(store, options);
         engine.add(cluster, mirror);
         Ok((engine, id))
     }
@@ -117,7 +117,7 @@ impl Rig {
 /// A record that lives as long as its engine.
 pub(super) fn record() -> Result<Store> {
     Ok(Store::in_memory(store::Options::new(
-        engine::RECORD_FORMAT,
+        service::RECORD_FORMAT,
     ))?)
 }
 
@@ -143,9 +143,13 @@ pub(super) fn request(nodes: &[&str]) -> DrainRequest {
 }
 
 /// Waits until the operation has ended; an error when its task had to stop.
-pub(super) async fn ended(engine: &Engine, id: &OperationId, patience: Duration) -> Result<Status> {
+pub(super) async fn ended(
+    engine: &Service,
+    id: &OperationId,
+    patience: Duration,
+) -> Result<Status> {
     let (mut status, _) = engine.follow(id).context("the operation runs here")?;
-    let wait = status.wait_for(|status| status.state.ended.is_some() || status.fault.is_some());
+    let wait = status.wait_for(|status| status.state.ended().is_some() || status.fault.is_some());
     let waited = tokio::time::timeout(patience, wait).await;
     let status = match waited {
         Ok(status) => status?.clone(),

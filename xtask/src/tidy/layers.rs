@@ -16,7 +16,7 @@ pub(crate) const LAYERS: [&[&str]; 4] = [
         "operations",
         "phrases",
     ],
-    &["kubernetes", "store", "hosts", "engine"],
+    &["engine", "kubernetes", "store", "hosts", "service"],
     &["api", "agent", "server", "cli"],
     &["sandbox", "testkit", "xtask", "proofs"],
 ];
@@ -189,7 +189,7 @@ mod tests {
             ("model", &[], &["proptest"]),
             ("operations", &["model"], &[]),
             ("kubernetes", &["operations"], &[]),
-            ("engine", &["kubernetes", "model"], &["testkit"]),
+            ("service", &["kubernetes", "model"], &["testkit"]),
             ("testkit", &["kube"], &[]),
             ("proofs", &["testkit"], &[]),
         ];
@@ -204,15 +204,15 @@ mod tests {
 
     #[test]
     fn up_and_forward_is_not() {
-        let up = findings(&[("model", &["engine"], &[]), ("engine", &[], &[])], &[]);
-        assert_eq!(up, ["model: depends on engine, which is above it"]);
+        let up = findings(&[("model", &["service"], &[]), ("service", &[], &[])], &[]);
+        assert_eq!(up, ["model: depends on service, which is above it"]);
         let forward = findings(
-            &[("kubernetes", &["engine"], &[]), ("engine", &[], &[])],
+            &[("kubernetes", &["service"], &[]), ("service", &[], &[])],
             &[],
         );
         assert_eq!(
             forward,
-            ["kubernetes: depends on engine, which is above it"]
+            ["kubernetes: depends on service, which is above it"]
         );
         let testkit = findings(&[("cli", &["testkit"], &[]), ("testkit", &[], &[])], &[]);
         assert_eq!(testkit, ["cli: depends on testkit, which is above it"]);

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::{OperationView, StreamLine};
-use engine::Engine;
+use api::StreamLine;
 use model::OperationId;
+use service::Service;
 use tokio::sync::mpsc;
 
 use super::local::fault_of;
@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(150);
 const ALIVE_EVERY: u32 = 7;
 
 /// Lines of an operation that runs in this process.
-pub(crate) fn live(engine: Engine, id: OperationId, path: PathBuf) -> Lines {
+pub(crate) fn live(engine: Service, id: OperationId, path: PathBuf) -> Lines {
     let (sink, lines) = mpsc::channel(64);
     tokio::spawn(async move {
         if let Err(failure) = pump_live(&engine, &id, &sink).await {
@@ -33,7 +33,7 @@ pub(crate) fn live(engine: Engine, id: OperationId, path: PathBuf) -> Lines {
     lines
 }
 
-async fn pump_live(engine: &Engine, id: &OperationId, sink: &Sink) -> Result<(), Failure> {
+async fn pump_live(engine: &Service, id: &OperationId, sink: &Sink) -> Result<(), Failure> {
     let (mut seq, mut waiting) = (0, Vec::new());
     let mut follower = engine.follow(id).map(|(status, _)| status);
     loop {
@@ -45,7 +45,7 @@ async fn pump_live(engine: &Engine, id: &OperationId, sink: &Sink) -> Result<(),
         if let Some(fault) = &status.fault {
             return Err(fault_of(fault));
         }
-        if status.state.ended.is_some() {
+        if status.state.ended().is_some() {
             return result(engine, id, sink).await;
         }
         if waiting != *status.waiting {
@@ -61,14 +61,14 @@ async fn pump_live(engine: &Engine, id: &OperationId, sink: &Sink) -> Result<(),
             Some(status) => status.changed().await.is_err(),
             None => true,
         };
-        if gone && engine.state(id).await?.state.ended.is_none() {
+        if gone && engine.state(id).await?.state.ended().is_none() {
             return Err(Failure::new("mirror_stopped"));
         }
     }
 }
 
 /// Lines of an operation that another process runs, or that has ended.
-pub(crate) fn recorded(records: Records, engine: Engine, id: OperationId) -> Lines {
+pub(crate) fn recorded(records: Records, engine: Service, id: OperationId) -> Lines {
     let (sink, lines) = mpsc::channel(64);
     tokio::spawn(async move {
         if let Err(failure) = pump_recorded(&records, &engine, &id, &sink).await {
@@ -80,7 +80,7 @@ pub(crate) fn recorded(records: Records, engine: Engine, id: OperationId) -> Lin
 
 async fn pump_recorded(
     records: &Records,
-    engine: &Engine,
+    engine: &Service,
     id: &OperationId,
     sink: &Sink,
 ) -> Result<(), Failure> {
@@ -89,7 +89,7 @@ async fn pump_recorded(
         // Asked before the events are read: what a process wrote before it ended is not missed.
         let abandoned = round % ALIVE_EVERY == 0 && records.holder(id).is_none();
         let newest = events(engine, id, seq, sink).await?;
-        if (newest > seq || round == 0) && engine.state(id).await?.state.ended.is_some() {
+        if (newest > seq || round == 0) && engine.state(id).await?.state.ended().is_some() {
             return result(engine, id, sink).await;
         }
         seq = newest;
@@ -106,7 +106,7 @@ async fn pump_recorded(
 }
 
 async fn events(
-    engine: &Engine,
+    engine: &Service,
     id: &OperationId,
     after: u64,
     sink: &Sink,
@@ -124,9 +124,9 @@ async fn events(
     Ok(seq)
 }
 
-async fn result(engine: &Engine, id: &OperationId, sink: &Sink) -> Result<(), Failure> {
+async fn result(engine: &Service, id: &OperationId, sink: &Sink) -> Result<(), Failure> {
     let status = engine.state(id).await?;
-    let operation = OperationView::of(&status.state, Vec::new());
+    let operation = status.state.view();
     let _ = sink.send(Ok(StreamLine::Result { operation })).await;
     Ok(())
 }

@@ -6,11 +6,13 @@ use api::{
     Acted, CordonBody, Doctor, DrainBody, NodeFindings, NodeView, OperationView, PlanView,
     StreamLine,
 };
-use engine::{Command, DrainRequest, Engine, Options, RECORD_FORMAT, Scheduling};
 use futures::{StreamExt, TryStreamExt};
 use kubernetes::{Cluster, Mirror, MirrorOptions};
+use model::Person;
 use model::{ClusterId, OperationId, Selector, Snapshot, Time};
-use operations::drain::{Person, Plan};
+use operations::drain::Plan;
+use operations::kinds::Flaw;
+use service::{Command, DrainRequest, Options, RECORD_FORMAT, Scheduling, Service};
 use store::{Filter, Store};
 
 use super::follow::{self, Lines};
@@ -26,14 +28,14 @@ pub(crate) struct Local {
     pub(crate) records: Records,
     connected: Option<Connected>,
     /// The engine of the one operation this process runs.
-    running: Mutex<Option<Engine>>,
+    running: Mutex<Option<Service>>,
 }
 
 /// A cluster with an engine that plans and writes no record.
 struct Connected {
     cluster: Cluster,
     mirror: Mirror,
-    engine: Engine,
+    engine: Service,
     options: Options,
 }
 
@@ -62,7 +64,7 @@ impl Local {
             .ok_or_else(|| Failure::internal("this command has no cluster"))
     }
 
-    fn keep(&self, engine: &Engine) {
+    fn keep(&self, engine: &Service) {
         if let Ok(mut running) = self.running.lock() {
             *running = Some(engine.clone());
         }
@@ -124,7 +126,7 @@ impl Local {
             }
             Ok(Doctor::named(nodes, now))
         } else {
-            Err(engine::EngineError::UnknownNodes { nodes: unknown }.into())
+            Err(service::ServiceError::UnknownNodes { nodes: unknown }.into())
         }
     }
 
@@ -264,7 +266,7 @@ impl Local {
     async fn asked(&self, id: &OperationId) -> Result<Vec<String>, Failure> {
         let state = self.records.reader(id)?.state(id).await?.state;
         Ok(state
-            .request
+            .head()
             .nodes
             .iter()
             .map(|node| node.name.to_string())
@@ -297,7 +299,7 @@ impl Local {
         let connected = self.connected()?;
         let engine = connected.engine_over(store);
         let before = engine.state(id).await?;
-        let cluster = &before.state.request.cluster;
+        let cluster = before.state.head().cluster;
         if *cluster != connected.cluster.id {
             let failure = Failure::new("record_here").with("operation", id.to_string());
             return Err(failure.with("cluster", cluster.to_string()));
@@ -342,13 +344,13 @@ impl Local {
     pub(crate) async fn operation(&self, id: &OperationId) -> Result<OperationView, Failure> {
         let status = self.records.reader(id)?.state(id).await;
         let status = status.map_err(|error| Failure::from(error).at(&self.records.path(id)))?;
-        Ok(OperationView::of(&status.state, status.waiting.to_vec()))
+        Ok(status.view())
     }
 
     pub(crate) async fn events(&self, id: &OperationId) -> Result<Vec<StreamLine>, Failure> {
         let lines = self.records.reader(id)?.events(id, 0).await;
         let lines = lines.map_err(|error| Failure::from(error).at(&self.records.path(id)))?;
-        let event = |line: engine::Line| StreamLine::Event {
+        let event = |line: service::Line| StreamLine::Event {
             seq: line.seq,
             recorded: line.recorded,
         };
@@ -390,7 +392,7 @@ impl Connected {
         }
         let mirror = Mirror::with_options(&cluster, mirror);
         let store = Store::in_memory(store::Options::new(RECORD_FORMAT)).map_err(Failure::store)?;
-        let engine = Engine::new(store, options.clone());
+        let engine = Service::new(store, options.clone());
         engine.add(cluster.clone(), mirror.clone());
         Ok(Self {
             cluster,
@@ -400,8 +402,8 @@ impl Connected {
         })
     }
 
-    fn engine_over(&self, store: Store) -> Engine {
-        let engine = Engine::new(store, self.options.clone());
+    fn engine_over(&self, store: Store) -> Service {
+        let engine = Service::new(store, self.options.clone());
         engine.add(self.cluster.clone(), self.mirror.clone());
         engine
     }
@@ -425,9 +427,9 @@ impl Connected {
 pub(crate) type Snapshots = tokio::sync::watch::Receiver<Option<std::sync::Arc<model::Snapshot>>>;
 
 /// A fault of a task as our error.
-pub(crate) fn fault_of(fault: &engine::Fault) -> Failure {
-    let mut failure = Failure::new(fault.code());
-    failure.params = fault.params();
+pub(crate) fn fault_of(fault: &service::Fault) -> Failure {
+    let mut failure = Failure::new(service::code_of(fault));
+    failure.params = service::params_of(fault);
     failure
 }
 
@@ -443,13 +445,13 @@ fn request(body: &DrainBody) -> DrainRequest {
 /// What the engine would refuse, before there is a record.
 fn refuse(plan: Plan, flaws: &[operations::drain::Flaw]) -> Result<(), Failure> {
     if !flaws.is_empty() {
-        return Err(engine::EngineError::PlanFlawed {
-            flaws: flaws.to_vec(),
+        return Err(service::ServiceError::PlanFlawed {
+            flaws: flaws.iter().cloned().map(Flaw::Drain).collect(),
         }
         .into());
     }
     if plan.refused().next().is_some() {
-        return Err(engine::EngineError::PlanRefused {
+        return Err(service::ServiceError::PlanRefused {
             plan: Box::new(plan),
         }
         .into());

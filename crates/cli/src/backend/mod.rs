@@ -10,9 +10,9 @@ mod remote;
 use std::time::Duration;
 
 use api::{Acted, CordonBody, Doctor, DrainBody, NodeView, OperationView, PlanView, StreamLine};
-use engine::Command;
 use kubernetes::Connect;
 use model::{OperationId, Selector};
+use service::Command;
 use store::Filter;
 
 pub(crate) use self::follow::Lines;

@@ -4,8 +4,8 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use api::OperationView;
-use engine::{Engine, Options, RECORD_FORMAT};
 use model::OperationId;
+use service::{Options, RECORD_FORMAT, Service};
 use store::{Filter, Store, StoreError};
 
 use crate::failure::Failure;
@@ -67,7 +67,7 @@ impl Records {
     }
 
     /// An engine that only reads the record of one operation.
-    pub(crate) fn reader(&self, id: &OperationId) -> Result<Engine, Failure> {
+    pub(crate) fn reader(&self, id: &OperationId) -> Result<Service, Failure> {
         self.check(id)?;
         reader(&self.path(id))
     }
@@ -163,16 +163,14 @@ impl Records {
     }
 }
 
-fn reader(path: &Path) -> Result<Engine, Failure> {
+fn reader(path: &Path) -> Result<Service, Failure> {
     let store = Store::open_read_only(path, store::Options::new(RECORD_FORMAT));
     let store = store.map_err(|error| Failure::store(error).at(path))?;
-    Ok(Engine::new(store, Options::default()))
+    Ok(Service::new(store, Options::default()))
 }
 
 async fn list_one(path: &Path, filter: Filter) -> Result<Vec<OperationView>, Failure> {
     let statuses = reader(path)?.list(filter).await?;
-    let views = statuses
-        .iter()
-        .map(|status| OperationView::of(&status.state, status.waiting.to_vec()));
+    let views = statuses.iter().map(|status| status.view());
     Ok(views.collect())
 }

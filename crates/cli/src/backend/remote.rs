@@ -4,12 +4,12 @@ use api::{
     Acted, ClusterView, CommandBody, CordonBody, Doctor, DrainBody, ErrorBody, NodeFindings,
     NodeView, OperationView, PlanView, StreamLine,
 };
-use engine::Command;
 use futures::StreamExt;
 use model::{Labels, OperationId, Selector, Time};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use service::Command;
 use store::Filter;
 use tokio::sync::mpsc;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 
 use api::{DrainBody, PlanView};
-use operations::EvictAnswer;
+use model::EvictAnswer;
 use operations::drain::{Disposition, Escalation};
 use serde_json::{Value, json};
 

@@ -102,7 +102,7 @@ pub(crate) async fn follow(
         if let StreamLine::Result { operation } = line {
             let outcome = operation
                 .outcome
-                .unwrap_or(operations::drain::Outcome::Failed);
+                .unwrap_or(operations::kernel::Outcome::Failed);
             let nodes = operation.nodes.iter().map(|node| node.outcome.as_ref());
             break Ended::Result(exit::of_operation(outcome, nodes));
         }
@@ -183,7 +183,7 @@ async fn end(
 
 /// Since when every node has ended, at least one of them by a deadline: what is left is to give back what is ours.
 fn timed_out(progress: &Progress) -> Option<Time> {
-    let nodes = &progress.state.as_ref()?.nodes;
+    let nodes = &progress.state.as_ref()?.body.nodes;
     let ended: Option<Vec<_>> = nodes.iter().map(|node| node.ended.as_ref()).collect();
     let ended = ended?;
     let by_deadline =

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use api::StreamLine;
-use engine::Command;
 use model::OperationId;
 use serde_json::json;
+use service::Command;
 use store::Filter;
 
 use super::drain::announce;
@@ -98,7 +98,7 @@ fn timeline(talk: &Talk, lines: &[StreamLine]) -> Vec<String> {
         let StreamLine::Event { recorded, .. } = line else {
             continue;
         };
-        let at = render::operations::time(&talk.voice, recorded.at);
+        let at = render::operations::time(&talk.voice, recorded.at());
         for news in progress.take(&talk.voice, line) {
             texts.push(format!("{at}  {}", news.text()));
         }
@@ -178,7 +178,7 @@ async fn tell(
     let cancelled = command == Command::Cancel && exit == Exit::Error;
     if cancelled {
         let view = backend.operation(&id).await?;
-        if view.outcome == Some(operations::drain::Outcome::Cancelled) {
+        if view.outcome == Some(operations::kernel::Outcome::Cancelled) {
             return Ok(Exit::Done);
         }
     }

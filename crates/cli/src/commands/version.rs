@@ -8,7 +8,7 @@ use crate::talk::Talk;
 pub(crate) fn run(talk: &Talk) -> Exit {
     let version = env!("CARGO_PKG_VERSION");
     if talk.is_json() {
-        talk.json_document(&json!({ "version": version, "record_format": engine::RECORD_FORMAT }));
+        talk.json_document(&json!({ "version": version, "record_format": service::RECORD_FORMAT }));
     } else {
         talk.out(&format!("refloat {version}"));
     }

@@ -186,7 +186,7 @@ fn whether_node_exporter_was_read_is_told() {
         told(Language::En, foreign),
         "  node_exporter was not read (pod monitoring/node-exporter-x)"
     );
-    let refusal = serde_json::to_value(operations::Refusal::Forbidden {
+    let refusal = serde_json::to_value(model::Refusal::Forbidden {
         message: "User \"u\" cannot get resource \"pods/proxy\"".into(),
     });
     let refused = json!({"pod": pod, "read": false, "refusal": refusal.unwrap()});

@@ -59,7 +59,7 @@ fn block(voice: &Voice, progress: &Progress, now: Time, height: usize) -> Vec<(T
         return Vec::new();
     };
     let mut lines = Vec::new();
-    for node in state.nodes.iter().filter(|node| node.ended.is_none()) {
+    for node in state.body.nodes.iter().filter(|node| node.ended.is_none()) {
         lines.push((Tone::Head, head(voice, state, node, now)));
         let mut pods: Vec<(Tone, String)> = Vec::new();
         for waiting in progress

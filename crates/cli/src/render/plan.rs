@@ -1,7 +1,7 @@
 //! A plan, for people.
 
 use api::{DrainBody, PlanView};
-use operations::EvictAnswer;
+use model::EvictAnswer;
 use operations::drain::{NodePlan, PodPlan};
 use phrases::Voice;
 use serde_json::{Value, json};

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::StreamLine;
 use model::{ObjectKey, Text, Uid};
 use operations::drain::{
-    Disposition, Effect, Event, Loss, NodeOutcome, NodePlan, PodJob, PodPlan, State, Waiting,
+    Disposition, Effect, Event, Fact, Loss, NodeOutcome, NodePlan, PodJob, PodPlan, State, Waiting,
     WaitingOn, Why,
 };
+use operations::kinds;
 use phrases::Voice;
 use serde_json::{Value, json};
 
@@ -69,11 +70,15 @@ impl Progress {
     pub(crate) fn take(&mut self, voice: &Voice, line: &StreamLine) -> Vec<Line> {
         match line {
             StreamLine::Event { recorded, .. } => {
+                let Some(recorded) = recorded.as_drain() else {
+                    return Vec::new();
+                };
                 self.apply(recorded.at, &recorded.event);
                 self.event(voice, &recorded.event)
             }
             StreamLine::Waiting { waiting } => {
-                self.waiting.clone_from(waiting);
+                let drains = waiting.iter().filter_map(kinds::Waiting::as_drain);
+                self.waiting = drains.cloned().collect();
                 self.reasons(voice)
             }
             StreamLine::Result { operation } => {
@@ -85,7 +90,7 @@ impl Progress {
 
     fn apply(&mut self, at: model::Time, event: &Event) {
         match event {
-            Event::Paused { by } => self.paused_by_nobody = by.is_none(),
+            Event::Paused { by, .. } => self.paused_by_nobody = by.is_none(),
             Event::Resumed { .. } | Event::CancelRequested { .. } => self.paused_by_nobody = false,
             _ => {}
         }
@@ -97,14 +102,14 @@ impl Progress {
     }
 
     fn pod(&self, node: &str, pod: &Uid) -> Option<&operations::drain::PodState> {
-        self.state.as_ref()?.node(node)?.pods.get(pod)
+        self.state.as_ref()?.body.node(node)?.pods.get(pod)
     }
 
     fn event(&self, voice: &Voice, event: &Event) -> Vec<Line> {
         let say = |key: &str, params: Value| voice.say(key, &params);
         let out = |key: &str, params: Value| vec![Line::Out(say(key, params))];
         match event {
-            Event::NodeCordoned { node } => self.cordoned(voice, node),
+            Event::Fact(Fact::NodeCordoned { node }) => self.cordoned(voice, node),
             Event::Began {
                 effect: Effect::Pod { target, job },
             } => match job {
@@ -121,21 +126,21 @@ impl Progress {
                 refusal: None,
                 ..
             } => out("line.handover_undone", json!({ "name": target.pod.name })),
-            Event::ReplacementReady {
+            Event::Fact(Fact::ReplacementReady {
                 node,
                 pod,
                 replacement,
-            } => match self.pod(node, pod) {
+            }) => match self.pod(node, pod) {
                 Some(old) => out(
                     "line.handed_over",
                     json!({ "name": old.plan.pod.name, "replacement": replacement }),
                 ),
                 None => vec![],
             },
-            Event::PodGone { node, pod } => self.gone(voice, node, pod),
-            Event::NodeEnded { node, outcome } => ended(voice, node, outcome),
-            Event::DeadlinePassed { .. }
-            | Event::HandoverExpired { .. }
+            Event::Fact(Fact::PodGone { node, pod }) => self.gone(voice, node, pod),
+            Event::Fact(Fact::NodeEnded { node, outcome }) => ended(voice, node, outcome),
+            Event::Fact(Fact::DeadlinePassed { .. })
+            | Event::Fact(Fact::HandoverExpired { .. })
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::CancelRequested { .. }
@@ -147,7 +152,7 @@ impl Progress {
     fn cordoned(&self, voice: &Voice, node: &str) -> Vec<Line> {
         let state = self.state.as_ref();
         let before = state
-            .and_then(|state| state.node(node))
+            .and_then(|state| state.body.node(node))
             .is_some_and(|node| node.cordoned_before);
         let key = if before || self.already.contains(node) {
             "line.already_cordoned"
@@ -170,9 +175,9 @@ impl Progress {
             return vec![];
         };
         let params = json!({ "name": pod.plan.pod.name });
-        if pod.jobs.contains_key(&PodJob::Delete) {
+        if pod.jobs.contains(&PodJob::Delete) {
             vec![Line::Out(voice.say("line.deleted", &params))]
-        } else if pod.jobs.contains_key(&PodJob::Evict) {
+        } else if pod.jobs.contains(&PodJob::Evict) {
             vec![Line::Out(voice.say("line.evicted", &params))]
         } else {
             vec![Line::Note(voice.say("line.gone", &params))]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api::{PlanView, StreamLine};
-use operations::drain::{Event, Outcome};
+use operations::drain::{Event, Fact};
+use operations::kernel::Outcome;
 use testkit::apply;
 use testkit::builders::{self, Allows, Template, pods_on};
 
@@ -168,7 +169,7 @@ pub(crate) async fn drained(rig: &Rig) -> Result<()> {
         operation.outcome == Some(Outcome::Done) && &*operation.reason == "new disk",
         "{operation:?}"
     );
-    let replaced = |line: &StreamLine| matches!(line, StreamLine::Event { recorded, .. } if matches!(recorded.event, Event::ReplacementReady { .. }));
+    let replaced = |line: &StreamLine| matches!(line, StreamLine::Event { recorded, .. } if matches!(recorded.as_drain().map(|recorded| &recorded.event), Some(Event::Fact(Fact::ReplacementReady { .. }))));
     ensure!(lines.iter().any(replaced), "{lines:?}");
     ensure!(pods_on(&rig.client, &node).await?.is_empty());
     let id = operation.id.to_string();

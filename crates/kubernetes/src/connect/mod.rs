@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod kubeconfig;
 mod login;
+mod pem;
 mod proxies;
 mod tls;
 mod transport;

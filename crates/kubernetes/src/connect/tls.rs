@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
+use super::pem::{certificates, trimmed};
 use super::verify::{Anybody, Verifier};
 
 /// Whom we take for the server.
@@ -110,23 +111,6 @@ pub(super) fn client_config(
             .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
     };
     Ok(builder.with_client_cert_resolver(identity))
-}
-
-/// Lines without spaces at their ends, which Go's parser of PEM does not mind.
-fn trimmed(pem: &[u8]) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(pem.len());
-    for line in pem.split(|byte| *byte == b'\n') {
-        lines.extend_from_slice(line.trim_ascii());
-        lines.push(b'\n');
-    }
-    lines
-}
-
-/// The certificates in a text of PEM; whatever else is in it is passed over.
-pub(super) fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(&trimmed(pem))
-        .filter_map(Result::ok)
-        .collect()
 }
 
 /// A certificate with its key. What the certificate says is the server's to judge: rustls would refuse X.509 v1, which

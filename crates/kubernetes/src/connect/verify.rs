@@ -16,6 +16,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Version};
 
+use super::pem::certificates;
+
 /// How long a file of authorities counts before it is read again; client-go and kube do the same.
 const REREAD: Duration = Duration::from_secs(60);
 /// Certificates between the server's and its authority.
@@ -75,7 +77,7 @@ impl Verifier {
         };
         let read = std::fs::read(file)
             .ok()
-            .map(|pem| super::tls::certificates(&pem))
+            .map(|pem| certificates(&pem))
             .filter(|certificates| !certificates.is_empty());
         let fresh = match read {
             Some(certificates) => Arc::new(Roots::new(certificates, &self.provider)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{OperationId, Text, Time, Uid, marks};
-use operations::{Refusal, WriteAnswer};
+use model::{Refusal, WriteAnswer};
 use serde_json::{Value, json};
 
 use super::{Marks, Seen, TRIES, Writer, node_path};

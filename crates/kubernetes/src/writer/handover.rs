@@ -1,5 +1,5 @@
 use model::{ObjectKey, OperationId, ResourceVersion, Uid, marks};
-use operations::{Refusal, WriteAnswer};
+use model::{Refusal, WriteAnswer};
 use serde_json::json;
 
 use super::{Patch, Writer, pod_path, precondition};

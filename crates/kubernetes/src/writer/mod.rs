@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use kube::Client;
+use model::Refusal;
 use model::{OperationId, ResourceVersion, Text, Time, Uid};
-use operations::Refusal;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 

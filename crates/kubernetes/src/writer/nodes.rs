@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{OperationId, Uid, marks};
-use operations::{Refusal, WriteAnswer};
+use model::{Refusal, WriteAnswer};
 use serde_json::{Value, json};
 
 use super::{Marks, Patch, Seen, Writer, node_path};

@@ -1,5 +1,5 @@
+use model::EvictAnswer;
 use model::{ObjectKey, ResourceVersion, Uid};
-use operations::EvictAnswer;
 use serde_json::{Value, json};
 
 use super::{Writer, pod_path};
@@ -65,7 +65,7 @@ fn delete_options(uid: &Uid, version: ResourceVersion, grace: Option<u32>) -> Va
     options
 }
 
-fn answer(result: operations::WriteAnswer) -> EvictAnswer {
+fn answer(result: model::WriteAnswer) -> EvictAnswer {
     match result {
         Ok(()) => EvictAnswer::Accepted,
         Err(refusal) => EvictAnswer::Refused { refusal },

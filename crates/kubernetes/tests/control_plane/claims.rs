@@ -1,7 +1,7 @@
 use anyhow::{Result, ensure};
 use kubernetes::Claimed;
+use model::Refusal;
 use model::marks::{BY, CORDONED, OPERATION};
-use operations::Refusal;
 use serde_json::json;
 use testkit::apply;
 

@@ -1,7 +1,7 @@
 use anyhow::{Result, ensure};
 use kubernetes::Cordon;
+use model::Refusal;
 use model::marks::{BY, CORDONED, NEXT_TAINT, OPERATION, REASON};
-use operations::Refusal;
 use serde_json::json;
 use testkit::FakeNode;
 

@@ -1,6 +1,6 @@
 use anyhow::{Result, ensure};
+use model::{EvictAnswer, Refusal};
 use model::{ObjectKey, ResourceVersion};
-use operations::{EvictAnswer, Refusal};
 use testkit::builders::{self, Allows, Template};
 use testkit::{Component, FakeNode, apply, wait_until};
 

@@ -1,12 +1,11 @@
-//! What an operation's record consists of.
+//! What a drain's record consists of, and what it does to the cluster.
 
-use model::{ObjectKey, ResourceVersion, Text, Time, Uid};
+use model::{NodeRef, ObjectKey, Refusal, ResourceVersion, Text, Uid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, PodPlan};
-use super::request::{Escalation, NodeRef, Person, Request};
-use crate::Refusal;
+use super::plan::PodPlan;
+use super::request::Escalation;
 
 /// A write to a node.
 #[derive(
@@ -157,34 +156,15 @@ pub enum Phase {
     Handover,
 }
 
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Every node is drained.
-    Done,
-    /// Some are.
-    Partial,
-    /// None is.
-    Failed,
-    /// A person cancelled it.
-    Cancelled,
-}
-
-/// An entry of the record. Together with its time it is all that [`super::State`] is made of.
+/// What happens in a drain, beyond what happens to every operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// Somebody asked. Always the first.
-    Requested {
-        /// What for.
-        request: Request,
-    },
-    /// The plan. Always the second.
-    Planned {
-        /// It.
-        plan: Plan,
-    },
+#[schemars(rename = "DrainFact")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a fact lives for a moment, and most have a plan"
+)]
+pub enum Fact {
     /// Work on a node starts.
     NodeStarted {
         /// Which.
@@ -194,22 +174,6 @@ pub enum Event {
     NodeCordoned {
         /// Which.
         node: Text,
-    },
-    /// A write is about to be sent. Recorded before it is.
-    Began {
-        /// It.
-        effect: Effect,
-    },
-    /// A write was answered.
-    Answered {
-        /// It.
-        effect: Effect,
-        /// Why it was not done; `None` when it was.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        refusal: Option<Refusal>,
-        /// Seen from its traces in the cluster after a restart, instead of from an answer.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        inferred: bool,
     },
     /// A pod that was not in the plan is on the node, or the plan for one has changed.
     PodPlanned {
@@ -257,37 +221,4 @@ pub enum Event {
         /// How.
         outcome: NodeOutcome,
     },
-    /// Somebody paused it, or (without a name) a deadline did.
-    Paused {
-        /// Who.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        by: Option<Person>,
-    },
-    /// Somebody resumed it. Deadlines count anew from here.
-    Resumed {
-        /// Who.
-        by: Person,
-    },
-    /// Somebody cancelled it: what is ours is undone.
-    CancelRequested {
-        /// Who.
-        by: Person,
-    },
-    /// The engine started again: writes without an answer may or may not have been done.
-    Restarted,
-    /// The end. Always the last.
-    Ended {
-        /// How.
-        outcome: Outcome,
-    },
-}
-
-/// An event with its time, as recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Recorded {
-    /// When.
-    pub at: Time,
-    /// What.
-    #[serde(flatten)]
-    pub event: Event,
 }

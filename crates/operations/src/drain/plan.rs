@@ -2,16 +2,15 @@
 //!
 //! Filters and their order: kubectl `pkg/drain/filters.go` (v1.36); differences are listed in `docs/kubectl.md`.
 
-use model::{Node, ObjectKey, Owner, Pod, PodVolume, Snapshot, Taint, Text, Time, Uid};
+use model::{Node, NodeRef, ObjectKey, Owner, Pod, PodVolume, Snapshot, Taint, Text, Time, Uid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::{self, Room, Verdict};
 use super::handover::{self, HandoverPlan, Ineligible};
 use super::index::Index;
-use super::request::{HandoverMode, NodeRef, Options, Request};
+use super::request::{HandoverMode, Options, Request};
 use super::why::Why;
-use crate::EvictAnswer;
 
 /// What a plan does with one pod.
 #[derive(
@@ -106,7 +105,7 @@ pub struct PodPlan {
     pub warnings: Vec<Warning>,
     /// The server's own answer to a dry-run eviction, when it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<EvictAnswer>,
+    pub server: Option<model::EvictAnswer>,
 }
 
 impl PodPlan {

@@ -1,25 +1,6 @@
-use model::{ClusterId, OperationId, Selector, Text, Time, Uid};
+use model::{ClusterId, NodeRef, OperationId, Person, Selector, Text, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Who asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Person {
-    /// User name as the cluster knows it.
-    pub user: Text,
-    /// Groups as the cluster knows them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<Text>,
-}
-
-/// A node by name and UID, so that a node of the same name made later is not touched.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct NodeRef {
-    /// Name.
-    pub name: Text,
-    /// UID.
-    pub uid: Uid,
-}
 
 /// A drain as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +23,9 @@ pub struct Request {
     pub ticket: Option<Text>,
     /// When.
     pub at: Time,
+    /// The operation it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<OperationId>,
 }
 
 /// When the handover of a pod (replacement Ready first) is used instead of a plain eviction.

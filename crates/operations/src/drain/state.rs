@@ -1,60 +1,13 @@
-//! State of an operation: a fold over its events. Total: an event that cannot follow is refused, on replay and at run
-//! time alike.
+//! State of a drain: what its facts, intents and answers make of its plan.
 
 use std::collections::BTreeMap;
 
-use model::{Text, Time, Uid};
+use model::{NodeRef, Refusal, Text, Time, Uid};
 
-use super::event::{Effect, Event, NodeJob, NodeOutcome, Outcome, PodJob, Target};
+use super::event::{Effect, Fact, NodeJob, NodeOutcome, PodJob, Target};
 use super::plan::{Disposition, NodePlan, Plan, PodPlan};
-use super::request::{Escalation, NodeRef, Request};
-use crate::Refusal;
-
-/// How far a write is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Sent, not answered.
-    Running {
-        /// How often it was refused before.
-        times: u32,
-    },
-    /// Done.
-    Done {
-        /// When.
-        at: Time,
-    },
-    /// Refused the given number of times in a row.
-    Refused {
-        /// Why, the last time.
-        refusal: Refusal,
-        /// When, the last time.
-        at: Time,
-        /// How often in a row.
-        times: u32,
-    },
-    /// Sent before a restart and never answered.
-    Unknown,
-}
-
-impl Step {
-    /// Done.
-    pub fn is_done(&self) -> bool {
-        matches!(self, Self::Done { .. })
-    }
-
-    /// Done, or nobody knows: sent without an answer, or answered without a verdict.
-    pub fn may_have_happened(&self) -> bool {
-        match self {
-            Self::Done { .. } | Self::Running { .. } | Self::Unknown => true,
-            Self::Refused { refusal, .. } => {
-                matches!(
-                    refusal,
-                    Refusal::Unavailable { .. } | Refusal::Changed { .. }
-                )
-            }
-        }
-    }
-}
+use super::request::Escalation;
+use crate::kernel::{Attempt, Attempts, Illegal};
 
 /// How far a handover is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +37,7 @@ pub struct PodState {
     /// Its plan as of now.
     pub plan: PodPlan,
     /// Writes.
-    pub jobs: BTreeMap<PodJob, Step>,
+    pub jobs: Attempts<PodJob>,
     /// The last target of an eviction or deletion.
     pub target: Option<Target>,
     /// Handover.
@@ -100,7 +53,7 @@ impl PodState {
         Self {
             since,
             plan,
-            jobs: BTreeMap::new(),
+            jobs: Attempts::default(),
             target: None,
             handover: HandoverState::None,
             gone: None,
@@ -112,7 +65,7 @@ impl PodState {
         [PodJob::Evict, PodJob::Delete]
             .iter()
             .find_map(|job| match self.jobs.get(job) {
-                Some(Step::Done { at }) => Some(*at),
+                Some(Attempt::Done { at }) => Some(*at),
                 _ => None,
             })
     }
@@ -121,11 +74,11 @@ impl PodState {
     pub fn is_handed_over(&self) -> bool {
         self.jobs
             .get(&PodJob::BeginHandover)
-            .is_some_and(Step::may_have_happened)
+            .is_some_and(Attempt::may_have_happened)
             && !self
                 .jobs
                 .get(&PodJob::UndoHandover)
-                .is_some_and(Step::is_done)
+                .is_some_and(Attempt::is_done)
             && self.accepted().is_none()
             && self.gone.is_none()
     }
@@ -143,7 +96,7 @@ pub struct NodeState {
     /// When the cordon was seen.
     pub cordoned: Option<Time>,
     /// Writes.
-    pub jobs: BTreeMap<NodeJob, Step>,
+    pub jobs: Attempts<NodeJob>,
     /// Its pods.
     pub pods: BTreeMap<Uid, PodState>,
     /// A deadline passed and what is left is being deleted, since then.
@@ -161,7 +114,7 @@ impl NodeState {
             cordoned_before: plan.cordoned_before,
             started: None,
             cordoned: None,
-            jobs: BTreeMap::new(),
+            jobs: Attempts::default(),
             pods: plan
                 .pods
                 .iter()
@@ -180,76 +133,23 @@ impl NodeState {
 
     /// A write is done.
     pub fn done(&self, job: NodeJob) -> bool {
-        self.jobs.get(&job).is_some_and(Step::is_done)
+        self.jobs.done(&job)
     }
 }
 
-/// An operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// What was asked.
-    pub request: Request,
-    /// The plan, once made.
-    pub plan: Option<Plan>,
+/// What facts, intents and answers have made of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
     /// Nodes in their order.
     pub nodes: Vec<NodeState>,
-    /// Paused since.
-    pub paused: Option<Time>,
-    /// Deadlines count from here at the earliest (the last resume).
-    pub counted_from: Option<Time>,
-    /// The last start of the engine in the middle of it: what is to be given back counts from here at the earliest.
-    pub restarted: Option<Time>,
-    /// A person asked to cancel.
-    pub cancelled: Option<Time>,
-    /// How and when it ended.
-    pub ended: Option<(Time, Outcome)>,
 }
 
-/// An event that cannot follow.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event {event} cannot follow in this state: {rule}")]
-pub struct Illegal {
-    /// Which event.
-    pub event: &'static str,
-    /// The rule it breaks.
-    pub rule: &'static str,
-}
-
-impl State {
-    /// The state after the first event.
-    pub fn begin(event: &Event) -> Result<Self, Illegal> {
-        let Event::Requested { request } = event else {
-            return Err(Illegal {
-                event: "?",
-                rule: "the first event is `requested`",
-            });
-        };
-        Ok(Self {
-            request: request.clone(),
-            plan: None,
-            nodes: Vec::new(),
-            paused: None,
-            counted_from: None,
-            restarted: None,
-            cancelled: None,
-            ended: None,
-        })
-    }
-
-    /// The state after a whole record.
-    pub fn replay<'a>(
-        record: impl IntoIterator<Item = (Time, &'a Event)>,
-    ) -> Result<Self, Illegal> {
-        let mut record = record.into_iter();
-        let (_, first) = record.next().ok_or(Illegal {
-            event: "?",
-            rule: "a record has at least one event",
-        })?;
-        let mut state = Self::begin(first)?;
-        for (at, event) in record {
-            state.apply(at, event)?;
+impl Body {
+    pub(super) fn new(plan: &Plan, at: Time) -> Self {
+        let nodes = plan.nodes.iter().map(|node| NodeState::new(node, at));
+        Self {
+            nodes: nodes.collect(),
         }
-        Ok(state)
     }
 
     /// A node by name.
@@ -257,36 +157,16 @@ impl State {
         self.nodes.iter().find(|node| &*node.node.name == name)
     }
 
-    /// Applies one event.
-    pub fn apply(&mut self, at: Time, event: &Event) -> Result<(), Illegal> {
-        if self.ended.is_some() {
-            return Err(Illegal {
-                event: "?",
-                rule: "nothing follows `ended`",
-            });
-        }
-        match event {
-            Event::Requested { .. } => {
-                return Err(Illegal {
-                    event: "requested",
-                    rule: "only once, and first",
-                });
-            }
-            Event::Planned { plan } => {
-                if self.plan.is_some() {
-                    return Err(Illegal {
-                        event: "planned",
-                        rule: "a plan is immutable",
-                    });
-                }
-                self.nodes = plan
-                    .nodes
-                    .iter()
-                    .map(|node| NodeState::new(node, at))
-                    .collect();
-                self.plan = Some(plan.clone());
-            }
-            Event::NodeStarted { node } => {
+    /// All pods of all nodes.
+    pub fn pods(&self) -> impl Iterator<Item = (&NodeState, &PodState)> {
+        let nodes = self.nodes.iter();
+        nodes.flat_map(|node| node.pods.values().map(move |pod| (node, pod)))
+    }
+
+    /// Applies a fact.
+    pub(super) fn happened(&mut self, at: Time, fact: &Fact) -> Result<(), Illegal> {
+        match fact {
+            Fact::NodeStarted { node } => {
                 let node = self.node_mut(node, "node_started")?;
                 if node.started.is_some() {
                     return Err(Illegal {
@@ -296,31 +176,9 @@ impl State {
                 }
                 node.started = Some(at);
             }
-            Event::NodeCordoned { node } => self.active(node, "node_cordoned")?.cordoned = Some(at),
-            Event::Began { effect } => self.began(effect)?,
-            Event::Answered {
-                effect,
-                refusal,
-                inferred,
-            } => self.answered(at, effect, refusal.as_ref(), *inferred)?,
-            Event::PodPlanned { node, plan } => {
-                let pods = &mut self.active(node, "pod_planned")?.pods;
-                match pods.get_mut(&plan.uid) {
-                    Some(pod)
-                        if pod.accepted().is_some() && plan.disposition != Disposition::Skip =>
-                    {
-                        return Err(Illegal {
-                            event: "pod_planned",
-                            rule: "an accepted eviction is not planned again",
-                        });
-                    }
-                    Some(pod) => pod.plan = plan.clone(),
-                    None => {
-                        pods.insert(plan.uid.clone(), PodState::new(plan.clone(), at));
-                    }
-                }
-            }
-            Event::ReplacementReady {
+            Fact::NodeCordoned { node } => self.active(node, "node_cordoned")?.cordoned = Some(at),
+            Fact::PodPlanned { node, plan } => self.pod_planned(at, node, plan)?,
+            Fact::ReplacementReady {
                 node,
                 pod,
                 replacement,
@@ -337,16 +195,16 @@ impl State {
                     replacement: replacement.clone(),
                 };
             }
-            Event::HandoverExpired { node, pod } => {
+            Fact::HandoverExpired { node, pod } => {
                 self.pod_mut(node, pod, "handover_expired")?.handover = HandoverState::Expired;
             }
-            Event::PodGone { node, pod } => self.pod_mut(node, pod, "pod_gone")?.gone = Some(at),
-            Event::DeadlinePassed { node, then, .. } => match then {
+            Fact::PodGone { node, pod } => self.pod_mut(node, pod, "pod_gone")?.gone = Some(at),
+            Fact::DeadlinePassed { node, then, .. } => match then {
                 Escalation::Delete => self.active(node, "deadline_passed")?.deleting = Some(at),
                 Escalation::Uncordon => self.active(node, "deadline_passed")?.uncordon = true,
                 Escalation::Stop | Escalation::Wait => {}
             },
-            Event::NodeEnded { node, outcome } => {
+            Fact::NodeEnded { node, outcome } => {
                 let node = self.node_mut(node, "node_ended")?;
                 if node.ended.is_some() {
                     return Err(Illegal {
@@ -356,21 +214,23 @@ impl State {
                 }
                 node.ended = Some((at, outcome.clone()));
             }
-            Event::Paused { .. } => self.paused = Some(at),
-            Event::Resumed { .. } => {
-                self.paused = None;
-                self.counted_from = Some(at);
-                self.try_handovers_again();
+        }
+        Ok(())
+    }
+
+    fn pod_planned(&mut self, at: Time, node: &str, plan: &PodPlan) -> Result<(), Illegal> {
+        let pods = &mut self.active(node, "pod_planned")?.pods;
+        match pods.get_mut(&plan.uid) {
+            Some(pod) if pod.accepted().is_some() && plan.disposition != Disposition::Skip => {
+                return Err(Illegal {
+                    event: "pod_planned",
+                    rule: "an accepted eviction is not planned again",
+                });
             }
-            Event::CancelRequested { .. } => {
-                self.cancelled.get_or_insert(at);
-                self.paused = None;
+            Some(pod) => pod.plan = plan.clone(),
+            None => {
+                pods.insert(plan.uid.clone(), PodState::new(plan.clone(), at));
             }
-            Event::Restarted => {
-                self.restarted = Some(at);
-                self.forget_answers();
-            }
-            Event::Ended { outcome } => self.ended = Some((at, *outcome)),
         }
         Ok(())
     }
@@ -408,12 +268,9 @@ impl State {
         })
     }
 
-    fn began(&mut self, effect: &Effect) -> Result<(), Illegal> {
+    pub(super) fn began(&mut self, effect: &Effect) -> Result<(), Illegal> {
         match effect {
-            Effect::Node { node, job } => {
-                let jobs = &mut self.node_mut(&node.name, "began")?.jobs;
-                start(jobs, *job)
-            }
+            Effect::Node { node, job } => self.node_mut(&node.name, "began")?.jobs.begin(*job),
             Effect::Pod { target, job } => {
                 let pod = self.pod_mut(&target.node, &target.uid, "began")?;
                 if pod.accepted().is_some() {
@@ -425,12 +282,12 @@ impl State {
                 if matches!(job, PodJob::Evict | PodJob::Delete) {
                     pod.target = Some(target.clone());
                 }
-                start(&mut pod.jobs, *job)
+                pod.jobs.begin(*job)
             }
         }
     }
 
-    fn answered(
+    pub(super) fn answered(
         &mut self,
         at: Time,
         effect: &Effect,
@@ -438,16 +295,13 @@ impl State {
         inferred: bool,
     ) -> Result<(), Illegal> {
         match effect {
-            Effect::Node { node, job } => finish(
-                &mut self.node_mut(&node.name, "answered")?.jobs,
-                *job,
-                at,
-                refusal,
-                inferred,
-            ),
+            Effect::Node { node, job } => {
+                let jobs = &mut self.node_mut(&node.name, "answered")?.jobs;
+                jobs.answer(*job, at, refusal, inferred)
+            }
             Effect::Pod { target, job } => {
                 let pod = self.pod_mut(&target.node, &target.uid, "answered")?;
-                finish(&mut pod.jobs, *job, at, refusal, inferred)?;
+                pod.jobs.answer(*job, at, refusal, inferred)?;
                 if refusal.is_none() && *job == PodJob::BeginHandover {
                     pod.handover = HandoverState::Begun { at };
                     pod.jobs.remove(&PodJob::UndoHandover);
@@ -457,13 +311,14 @@ impl State {
         }
     }
 
+    fn pods_mut(&mut self) -> impl Iterator<Item = &mut PodState> {
+        let nodes = self.nodes.iter_mut();
+        nodes.flat_map(|node| node.pods.values_mut())
+    }
+
     /// A handover that took too long and is undone may begin anew once a person has said to go on.
-    fn try_handovers_again(&mut self) {
-        for pod in self
-            .nodes
-            .iter_mut()
-            .flat_map(|node| node.pods.values_mut())
-        {
+    pub(super) fn try_handovers_again(&mut self) {
+        for pod in self.pods_mut() {
             if pod.handover == HandoverState::Expired && !pod.is_handed_over() {
                 pod.handover = HandoverState::None;
                 pod.jobs.remove(&PodJob::BeginHandover);
@@ -472,70 +327,12 @@ impl State {
         }
     }
 
-    fn forget_answers(&mut self) {
+    pub(super) fn forget_answers(&mut self) {
         for node in &mut self.nodes {
-            let pod_steps = node.pods.values_mut().flat_map(|pod| pod.jobs.values_mut());
-            for step in node
-                .jobs
-                .values_mut()
-                .chain(pod_steps)
-                .filter(|step| matches!(step, Step::Running { .. }))
-            {
-                *step = Step::Unknown;
-            }
+            node.jobs.forget_answers();
+        }
+        for pod in self.pods_mut() {
+            pod.jobs.forget_answers();
         }
     }
-}
-
-/// The count of refusals survives the new try, so that waits grow.
-fn start<J: Ord>(jobs: &mut BTreeMap<J, Step>, job: J) -> Result<(), Illegal> {
-    let times = match jobs.get(&job) {
-        Some(Step::Running { .. }) => {
-            return Err(Illegal {
-                event: "began",
-                rule: "the same write is not sent twice at once",
-            });
-        }
-        Some(Step::Done { .. }) => {
-            return Err(Illegal {
-                event: "began",
-                rule: "a done write is not repeated",
-            });
-        }
-        Some(Step::Refused { times, .. }) => *times,
-        Some(Step::Unknown) | None => 0,
-    };
-    jobs.insert(job, Step::Running { times });
-    Ok(())
-}
-
-fn finish<J: Ord>(
-    jobs: &mut BTreeMap<J, Step>,
-    job: J,
-    at: Time,
-    refusal: Option<&Refusal>,
-    inferred: bool,
-) -> Result<(), Illegal> {
-    let times = match jobs.get(&job) {
-        Some(Step::Running { times }) => *times,
-        // An answer without a verdict; the cluster shows that it was done all the same.
-        Some(Step::Refused { times, .. }) if inferred => *times,
-        Some(Step::Unknown) => 0,
-        _ => {
-            return Err(Illegal {
-                event: "answered",
-                rule: "only a sent write is answered",
-            });
-        }
-    };
-    let step = match refusal {
-        None => Step::Done { at },
-        Some(refusal) => Step::Refused {
-            refusal: refusal.clone(),
-            at,
-            times: times + 1,
-        },
-    };
-    jobs.insert(job, step);
-    Ok(())
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use model::Text;
 use operations::drain::{
-    Escalation, Event, HandoverState, NodeOutcome, Recorded, State, WaitingOn,
+    Escalation, Event, Fact, HandoverState, NodeOutcome, Recorded, State, WaitingOn,
 };
 
 use sandbox::direct::{Engine, OPERATION, Stop};
@@ -34,7 +34,7 @@ fn complaints(kind: Kind, engine: &Engine, stop: Stop) -> Vec<String> {
 fn whoever_meddles(engine: &Engine, stop: Stop) -> Vec<String> {
     let mut complaints = engine.world.tally.violations.clone();
     let deletes = |entry: &Recorded| {
-        let Event::DeadlinePassed { then, .. } = &entry.event else {
+        let Event::Fact(Fact::DeadlinePassed { then, .. }) = &entry.event else {
             return false;
         };
         *then == Escalation::Delete
@@ -101,7 +101,7 @@ fn deadlines(engine: &Engine) -> Vec<String> {
         return Vec::new();
     };
     let mut late = Vec::new();
-    for node in &engine.state.nodes {
+    for node in &engine.state.body.nodes {
         let Some(started) = node.started else {
             continue;
         };
@@ -110,9 +110,8 @@ fn deadlines(engine: &Engine) -> Vec<String> {
             .counted_from
             .map_or(started, |at| at.max(started));
         let acted = engine.record.iter().find(|entry| match &entry.event {
-            Event::NodeEnded { node: name, .. } | Event::DeadlinePassed { node: name, .. } => {
-                *name == node.node.name
-            }
+            Event::Fact(Fact::NodeEnded { node: name, .. })
+            | Event::Fact(Fact::DeadlinePassed { node: name, .. }) => *name == node.node.name,
             Event::Paused { .. } | Event::CancelRequested { .. } => true,
             _ => false,
         });
@@ -126,10 +125,10 @@ fn deadlines(engine: &Engine) -> Vec<String> {
         }
     }
     let ended = engine.record.iter().find_map(|entry| match &entry.event {
-        Event::NodeEnded {
+        Event::Fact(Fact::NodeEnded {
             outcome: NodeOutcome::TimedOut { .. },
             ..
-        } => Some(ms(entry.at)),
+        }) => Some(ms(entry.at)),
         _ => None,
     });
     let undoes = engine
@@ -137,7 +136,7 @@ fn deadlines(engine: &Engine) -> Vec<String> {
         .iter()
         .any(|entry| format!("{:?}", entry.event).contains("UndoHandover"));
     if let (Some(timed_out), Some((end, _)), [_]) =
-        (ended, engine.state.ended, &*engine.state.nodes)
+        (ended, engine.state.ended, &*engine.state.body.nodes)
         && !undoes
         && engine.world.faults.lost + engine.world.faults.unheard == 0
         && ms(end) > timed_out + 1_000 + 6 * engine.world.delays.request.1
@@ -183,7 +182,7 @@ fn left_behind(engine: &Engine) -> Vec<String> {
 }
 
 fn drained(engine: &Engine) -> BTreeSet<Text> {
-    let nodes = engine.state.nodes.iter();
+    let nodes = engine.state.body.nodes.iter();
     nodes
         .filter(|node| matches!(node.ended, Some((_, NodeOutcome::Drained))))
         .map(|node| node.node.name.clone())
@@ -285,6 +284,7 @@ fn worlds_reach_what_they_are_meant_to_reach() {
         let pods = || {
             engine
                 .state
+                .body
                 .nodes
                 .iter()
                 .flat_map(|node| node.pods.values())

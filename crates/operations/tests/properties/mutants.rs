@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use model::{ConditionStatus, PodPhase, Snapshot, Time};
-use operations::drain::{Decision, Effect, PodJob, State, Step, Target, decide};
+use operations::drain::{Decision, Effect, PodJob, State, Target, decide};
+use operations::kernel::{Attempt, World};
 
 use super::worlds::{Kind, world};
 use super::{HORIZON, complaints};
@@ -45,7 +46,7 @@ fn check(what: &str, kind: Kind, decide: Mutant) {
 
 /// A target for a pod as the snapshot shows it.
 fn target(state: &State, snapshot: &Snapshot, skip: bool) -> Option<Target> {
-    let node = state.nodes.iter().find(|node| node.is_active())?;
+    let node = state.body.nodes.iter().find(|node| node.is_active())?;
     let pods = snapshot.pods_on(&node.node.name);
     let stays = |pod: &&Arc<model::Pod>| {
         let known = node.pods.get(&pod.uid);
@@ -75,6 +76,7 @@ fn evictions_that_no_status_shows_yet_are_forgotten() {
         |state, snapshot, now| {
             let mut state = state.clone();
             for pod in state
+                .body
                 .nodes
                 .iter_mut()
                 .flat_map(|node| node.pods.values_mut())
@@ -83,7 +85,7 @@ fn evictions_that_no_status_shows_yet_are_forgotten() {
                     target.budgets.clear();
                 }
             }
-            decide(&state, snapshot, now)
+            decide(&state, &World::alone(snapshot, now))
         },
     );
 }
@@ -102,7 +104,12 @@ fn a_pod_is_known_by_its_name_alone() {
     };
     let what = "no preconditions";
     assert!(
-        caught(what, Kind::Meddled, decide, broken),
+        caught(
+            what,
+            Kind::Meddled,
+            |state, view, now| decide(state, &World::alone(view, now)),
+            broken
+        ),
         "nobody notices: {what}"
     );
 }
@@ -112,7 +119,7 @@ fn the_endpoints_are_not_waited_for() {
     check("endpoints", Kind::Alone, |state, snapshot, now| {
         let mut snapshot = snapshot.clone();
         snapshot.slices = Default::default();
-        decide(state, &snapshot, now)
+        decide(state, &World::alone(&snapshot, now))
     });
 }
 
@@ -128,7 +135,7 @@ fn the_replacement_is_not_waited_for() {
             pod.phase = PodPhase::Running;
             snapshot.put_pod(Arc::new(pod));
         }
-        decide(state, &snapshot, now)
+        decide(state, &World::alone(&snapshot, now))
     });
 }
 
@@ -143,14 +150,14 @@ fn the_cordon_is_not_waited_for() {
             let key = model::ObjectKey::new("", node.name.clone());
             snapshot.nodes.insert(&key, Arc::new(node));
         }
-        decide(state, &snapshot, now)
+        decide(state, &World::alone(&snapshot, now))
     });
 }
 
 #[test]
 fn pods_that_stay_are_evicted() {
     check("skip", Kind::Alone, |state, snapshot, now| {
-        let mut decision = decide(state, snapshot, now);
+        let mut decision = decide(state, &World::alone(snapshot, now));
         let target = target(state, snapshot, true);
         decision.effects.extend(target.map(|target| Effect::Pod {
             target,
@@ -163,7 +170,7 @@ fn pods_that_stay_are_evicted() {
 #[test]
 fn handovers_are_not_undone() {
     check("undo", Kind::Meddled, |state, snapshot, now| {
-        let mut decision = decide(state, snapshot, now);
+        let mut decision = decide(state, &World::alone(snapshot, now));
         let undoes = |effect: &Effect| {
             matches!(
                 effect,
@@ -181,7 +188,7 @@ fn handovers_are_not_undone() {
 #[test]
 fn nobody_wakes_it() {
     check("wake", Kind::Alone, |state, snapshot, now| {
-        let mut decision = decide(state, snapshot, now);
+        let mut decision = decide(state, &World::alone(snapshot, now));
         decision.wake = None;
         decision
     });
@@ -190,7 +197,7 @@ fn nobody_wakes_it() {
 #[test]
 fn it_wakes_late() {
     check("late", Kind::Alone, |state, snapshot, now| {
-        let mut decision = decide(state, snapshot, now);
+        let mut decision = decide(state, &World::alone(snapshot, now));
         decision.wake = decision
             .wake
             .map(|wake| wake + std::time::Duration::from_secs(5));
@@ -201,7 +208,7 @@ fn it_wakes_late() {
 #[test]
 fn it_does_not_say_what_it_waits_for() {
     check("waiting", Kind::Alone, |state, snapshot, now| {
-        let mut decision = decide(state, snapshot, now);
+        let mut decision = decide(state, &World::alone(snapshot, now));
         decision.waiting.clear();
         decision
     });
@@ -215,7 +222,7 @@ fn a_node_is_called_drained_too_early() {
         for pod in pods.into_iter().filter(|pod| pod.is_terminating()) {
             snapshot.remove_pod(&pod.key, Default::default());
         }
-        decide(state, &snapshot, now)
+        decide(state, &World::alone(&snapshot, now))
     });
 }
 
@@ -224,17 +231,18 @@ fn refused_writes_are_taken_as_done() {
     check("refusals", Kind::Faulty, |state, snapshot, now| {
         let mut state = state.clone();
         for pod in state
+            .body
             .nodes
             .iter_mut()
             .flat_map(|node| node.pods.values_mut())
         {
-            for step in pod.jobs.values_mut() {
-                if let Step::Refused { at, .. } = step {
-                    *step = Step::Done { at: *at };
-                }
-            }
+            let taken = pod.jobs.iter().map(|(job, attempt)| match attempt {
+                Attempt::Refused { at, .. } => (*job, Attempt::Done { at: *at }),
+                attempt => (*job, attempt.clone()),
+            });
+            pod.jobs = taken.collect();
         }
-        decide(&state, snapshot, now)
+        decide(&state, &World::alone(snapshot, now))
     });
 }
 
@@ -259,7 +267,7 @@ fn a_silent_node_proves_that_its_pods_are_gone() {
             let key = model::ObjectKey::new("", node.name.clone());
             snapshot.nodes.insert(&key, Arc::new(node));
         }
-        decide(state, &snapshot, now)
+        decide(state, &World::alone(&snapshot, now))
     };
     check("silent node", Kind::Meddled, broken);
 }

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use operations::Refusal;
-use operations::drain::{Disposition, Effect, Event, NodeOutcome, PodPlan, Recorded, Waiting};
+use model::Refusal;
+use operations::drain::{
+    Disposition, Effect, Event, Fact, NodeOutcome, PodPlan, Recorded, Waiting,
+};
 use serde_json::Value;
 
 use sandbox::direct::{Engine, OPERATION, Stop};
@@ -220,8 +222,8 @@ fn event(event: &Event) -> Vec<String> {
             }
             return lines;
         }
-        Event::NodeStarted { node } => format!("{node} starts"),
-        Event::NodeCordoned { node } => format!("{node} is cordoned"),
+        Event::Fact(Fact::NodeStarted { node }) => format!("{node} starts"),
+        Event::Fact(Fact::NodeCordoned { node }) => format!("{node} is cordoned"),
         Event::Began { effect: sent } => format!("> {}", effect(sent)),
         Event::Answered {
             effect: sent,
@@ -234,18 +236,20 @@ fn event(event: &Event) -> Vec<String> {
                 Some(why) => format!("< {} refused: {}", effect(sent), refusal(why)),
             }
         }
-        Event::PodPlanned { node, plan } => format!("{node} plan {}", pod(plan)),
-        Event::ReplacementReady {
+        Event::Fact(Fact::PodPlanned { node, plan }) => format!("{node} plan {}", pod(plan)),
+        Event::Fact(Fact::ReplacementReady {
             pod, replacement, ..
-        } => format!("{pod} replaced by {replacement}"),
-        Event::HandoverExpired { pod, .. } => format!("{pod} handover expired"),
-        Event::PodGone { pod, .. } => format!("{pod} gone"),
-        Event::DeadlinePassed { node, phase, then } => {
+        }) => format!("{pod} replaced by {replacement}"),
+        Event::Fact(Fact::HandoverExpired { pod, .. }) => format!("{pod} handover expired"),
+        Event::Fact(Fact::PodGone { pod, .. }) => format!("{pod} gone"),
+        Event::Fact(Fact::DeadlinePassed { node, phase, then }) => {
             format!("{node} deadline {phase:?} passed: {then:?}")
         }
-        Event::NodeEnded { node, outcome: how } => format!("{node} ends: {}", outcome(how)),
-        Event::Paused { by: Some(_) } => "paused by a person".into(),
-        Event::Paused { by: None } => "paused by a deadline".into(),
+        Event::Fact(Fact::NodeEnded { node, outcome: how }) => {
+            format!("{node} ends: {}", outcome(how))
+        }
+        Event::Paused { by: Some(_), .. } => "paused by a person".into(),
+        Event::Paused { by: None, .. } => "paused by a deadline".into(),
         Event::Resumed { .. } => "resumed".into(),
         Event::CancelRequested { .. } => "cancelled by a person".into(),
         Event::Restarted => "restarted".into(),

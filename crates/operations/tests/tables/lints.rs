@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use model::PodVolume;
-use operations::drain::{Disposition, NodeRef, Options, Person, Plan, Request, lint, plan};
+use model::{NodeRef, Person};
+use operations::drain::{Disposition, Options, Plan, Request, lint, plan};
 
 use super::{Cluster, mirror, said};
 use sandbox::at;
@@ -36,6 +37,7 @@ fn sound() -> (Cluster, Options, Plan) {
         reason: "".into(),
         ticket: None,
         at: at(0),
+        parent: None,
     };
     let plan = plan(&request, &c.snapshot, at(0));
     (c, options, plan)

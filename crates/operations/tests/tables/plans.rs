@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
+use model::Person;
 use model::{
     Amount, ClaimAccess, ConditionStatus, Deletion, Kind, Labels, Owner, Pod, PodPhase, PodVolume,
     Selector, Text, Volume, WorkloadKind, marks,
 };
-use operations::drain::{HandoverMode, Options, Person, PodPlan, Request, plan, plan_pod};
+use operations::drain::{HandoverMode, Options, PodPlan, Request, plan, plan_pod};
 
 use super::{Cluster, mirror, said};
 use sandbox::at;
@@ -440,7 +441,7 @@ fn nodes_of_a_plan() {
         .nodes
         .insert(&model::ObjectKey::new("", "c"), Arc::new(ours));
     c.workload(build::workload(WorkloadKind::Job, "x", 1));
-    let node = |name: &str, uid: &str| operations::drain::NodeRef {
+    let node = |name: &str, uid: &str| model::NodeRef {
         name: name.into(),
         uid: uid.into(),
     };
@@ -459,6 +460,7 @@ fn nodes_of_a_plan() {
         reason: "".into(),
         ticket: None,
         at: at(0),
+        parent: None,
     };
     let plan = plan(&request, &c.snapshot, at(0));
     let got: Vec<_> = plan

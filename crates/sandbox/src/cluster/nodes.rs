@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use model::NodeRef;
+use model::Refusal;
 use model::{Labels, Node, OperationId, Taint, TaintEffect, Text, marks};
-use operations::Refusal;
-use operations::drain::{NodeJob, NodeRef};
+use operations::drain::NodeJob;
 
 use super::world::{Claim, World};
 

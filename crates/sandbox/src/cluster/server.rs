@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use model::Refusal;
 use model::{Labels, ObjectKey, OperationId, Pod, PodPhase, ResourceVersion, Text, marks};
-use operations::Refusal;
 use operations::drain::{Effect, PodJob, Target};
 
 use super::world::{Action, World};

@@ -9,9 +9,9 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use diagnosis::Report;
-use engine::{DrainRequest, Member, Scheduling};
 use http::{HeaderMap, StatusCode};
 use model::{ClusterId, Node, Time};
+use service::{DrainRequest, Member, Scheduling};
 
 use crate::answer::Answer;
 use crate::app::{App, Caller};
@@ -128,7 +128,7 @@ pub(super) async fn drain(
         engine.state(&id).await
     });
     let status = drained.await?;
-    let view = OperationView::of(&status.state, status.waiting.to_vec());
+    let view = status.view();
     Ok((StatusCode::ACCEPTED, Json(view)))
 }
 

@@ -11,12 +11,12 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use engine::EngineError;
 use host::{Probe, Unit};
 use hosts::{HostError, StepAsked, StepError};
 use http::{HeaderMap, StatusCode, header};
 use model::{Node, Snapshot, Time};
 use serde::Deserialize;
+use service::ServiceError;
 
 use crate::answer::{Answer, Failure};
 use crate::app::{App, Caller};
@@ -40,7 +40,7 @@ struct Target {
 async fn target(app: &App, headers: &HeaderMap, cluster: &str, node: &str) -> Answer<Target> {
     let caller = app.in_cluster(headers, cluster, Shows::Pods).await?;
     let snapshot = app.engine.snapshot(&caller.member.cluster.id).await?;
-    let unknown = || EngineError::UnknownNodes {
+    let unknown = || ServiceError::UnknownNodes {
         nodes: vec![node.to_owned()],
     };
     let node = snapshot.node(node).cloned().ok_or_else(unknown)?;
@@ -78,7 +78,7 @@ pub(super) async fn findings(
     let target = target(&app, &headers, &cluster, &node).await?;
     let id = &target.caller.member.cluster.id;
     let way = app.hosts.way(id, &target.node);
-    let unknown = || EngineError::UnknownNodes {
+    let unknown = || ServiceError::UnknownNodes {
         nodes: vec![node.clone()],
     };
     let way = match way {
@@ -297,7 +297,7 @@ pub(super) async fn token(
     let (agents, port) = app.hosts.agents.as_ref().ok_or_else(no_agents)?;
     let id = caller.member.cluster.id.clone();
     let snapshot = app.engine.snapshot(&id).await?;
-    let unknown = || EngineError::UnknownNodes {
+    let unknown = || ServiceError::UnknownNodes {
         nodes: vec![body.node.clone()],
     };
     let node = snapshot.node(&body.node).ok_or_else(unknown)?.name.clone();

@@ -7,10 +7,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use engine::{Command, Status};
 use http::{HeaderMap, header};
 use model::{OperationId, Time};
 use serde::Deserialize;
+use service::{Command, Status};
 use store::{AuditRow, Filter};
 
 use crate::answer::{Answer, Failure};
@@ -184,5 +184,5 @@ async fn command(
 }
 
 fn view(status: &Status) -> OperationView {
-    OperationView::of(&status.state, status.waiting.to_vec())
+    status.view()
 }

@@ -115,7 +115,7 @@ async fn a_follower_reads_and_points_to_the_leader_until_it_leads() -> Result<()
     let store = wait_until(PATIENCE, "the record is free", async || {
         Ok(Store::open(
             &record,
-            store::Options::new(engine::RECORD_FORMAT),
+            store::Options::new(service::RECORD_FORMAT),
         ))
     });
     let store = store.await?;

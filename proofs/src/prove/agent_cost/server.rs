@@ -62,7 +62,7 @@ pub(super) struct Looked {
 /// The process.
 pub(crate) async fn child(args: Child) -> Result<bool> {
     let record = args.folder.join("record.db");
-    let store = Store::open(record, store::Options::new(engine::RECORD_FORMAT))?;
+    let store = Store::open(record, store::Options::new(service::RECORD_FORMAT))?;
     let agents = Agents::new(Authority::open(&args.folder)?, store);
     let listener = Listener::bind(agents.clone(), args.address).await?;
     say(&listener.address())?;

@@ -92,7 +92,7 @@ pub(super) fn record(folder: &Path) -> PathBuf {
 }
 
 async fn server(folder: &Path) -> Result<()> {
-    let store = Store::open(record(folder), store::Options::new(engine::RECORD_FORMAT))?;
+    let store = Store::open(record(folder), store::Options::new(service::RECORD_FORMAT))?;
     let lost = settle(&store).await?;
     let agents = Agents::new(Authority::open(folder)?, store.clone());
     let any = SocketAddr::from(([127, 0, 0, 1], 0));

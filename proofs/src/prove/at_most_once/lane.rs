@@ -259,7 +259,7 @@ impl Lane {
 
     /// The order that the audit log has had since the last call, and its ends.
     async fn audit(&mut self) -> Result<(Option<u64>, Vec<String>)> {
-        let options = store::Options::new(engine::RECORD_FORMAT);
+        let options = store::Options::new(service::RECORD_FORMAT);
         let store = Store::open_read_only(record(self.folder.path()), options)?;
         let entries = store.audit_log(8, None).await?;
         let (mut newest, mut ends) = (None, Vec::new());

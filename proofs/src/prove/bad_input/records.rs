@@ -174,7 +174,7 @@ async fn good(place: &Place<'_>) -> Result<(PathBuf, String)> {
     // The last to close it brings everything into one file.
     drop(Store::open(
         &path,
-        store::Options::new(engine::RECORD_FORMAT),
+        store::Options::new(service::RECORD_FORMAT),
     )?);
     let id = path
         .file_stem()
@@ -188,7 +188,7 @@ async fn good(place: &Place<'_>) -> Result<(PathBuf, String)> {
 async fn newer_event(folder: &Path, id: &str) -> Result<PathBuf> {
     fs::create_dir(folder)?;
     let path = folder.join(format!("{id}.db"));
-    let store = Store::open(&path, store::Options::new(engine::RECORD_FORMAT + 1))?;
+    let store = Store::open(&path, store::Options::new(service::RECORD_FORMAT + 1))?;
     let row = OperationRow {
         id: id.into(),
         cluster: "c".into(),

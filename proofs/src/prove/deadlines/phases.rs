@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use engine::{DrainRequest, Engine, Status};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use model::{ClusterId, OperationId, Time};
 use operations::drain::{
-    Effect, Escalation, Event, HandoverMode, NodeJob, NodeOutcome, Phase, PodJob,
+    Effect, Escalation, Event, HandoverMode, NodeJob, NodeOutcome, NodeState, Phase, PodJob,
 };
 use serde_json::{Value, json};
+use service::{DrainRequest, Service, Status};
 use testkit::builders::{self, Allows, Template, pods_on};
 use testkit::{FakeNode, annotation, apply, wait_until};
 
@@ -71,7 +71,7 @@ fn spare(name: &str) -> String {
     format!("{name}-spare")
 }
 
-pub(super) async fn run(rig: &Rig, engine: &Engine, cluster: &ClusterId) -> Result<Vec<Measured>> {
+pub(super) async fn run(rig: &Rig, engine: &Service, cluster: &ClusterId) -> Result<Vec<Measured>> {
     let cases = cases();
     prepare(rig, &cases).await?;
     let runs = cases.iter().map(|case| async {
@@ -108,24 +108,19 @@ impl Case {
             || (self.then == Escalation::Delete && early)
     }
 
-    async fn measure(&self, rig: &Rig, engine: &Engine, cluster: &ClusterId) -> Result<Measured> {
+    async fn measure(&self, rig: &Rig, engine: &Service, cluster: &ClusterId) -> Result<Measured> {
         let id = engine.drain(cluster, &prover(), &self.request()).await?;
         let (mut status, _) = engine.follow(&id).context("it runs here")?;
         let reached = |status: &Status| {
             let state = &status.state;
-            let deleting = || {
-                state
-                    .nodes
-                    .first()
-                    .is_some_and(|node| node.deleting.is_some())
-            };
+            let deleting = || first(status).is_some_and(|node| node.deleting.is_some());
             status.fault.is_some()
-                || state.ended.is_some()
-                || (self.then == Escalation::Wait && state.paused.is_some())
+                || state.ended().is_some()
+                || (self.then == Escalation::Wait && state.paused().is_some())
                 || (self.then == Escalation::Delete && deleting())
         };
         let decided = |status: &Status| {
-            let node = status.state.nodes.first();
+            let node = first(status);
             reached(status) || node.is_some_and(|node| node.ended.is_some())
         };
         tokio::time::timeout(PATIENCE, status.wait_for(decided))
@@ -152,11 +147,11 @@ impl Case {
     async fn counts_from(
         &self,
         rig: &Rig,
-        engine: &Engine,
+        engine: &Service,
         id: &OperationId,
         status: &Status,
     ) -> Result<Time> {
-        let node = status.state.nodes.first().context("a node")?;
+        let node = first(status).context("a node")?;
         let from = match self.phase {
             Phase::Node | Phase::Claim | Phase::Cordon => node.started,
             Phase::Evict => node.cordoned,
@@ -168,18 +163,18 @@ impl Case {
                 let lines = engine.events(id, 0).await?;
                 let begun = lines.iter().find(|line| {
                     matches!(
-                        &line.recorded.event,
-                        Event::Answered {
+                        line.recorded.as_drain().map(|recorded| &recorded.event),
+                        Some(Event::Answered {
                             effect: Effect::Pod {
                                 job: PodJob::BeginHandover,
                                 ..
                             },
                             refusal: None,
                             ..
-                        }
+                        })
                     )
                 });
-                begun.map(|line| line.recorded.at)
+                begun.map(|line| line.recorded.at())
             }
         };
         from.context("the phase began")
@@ -189,12 +184,12 @@ impl Case {
     async fn check(&self, rig: &Rig, status: &Status) -> Result<String> {
         let state = &status.state;
         ensure!(status.fault.is_none(), "{:?}", status.fault);
-        let node = state.nodes.first().context("a node")?;
+        let node = first(status).context("a node")?;
         let seen = Api::<Node>::all(rig.client.clone()).get(&self.name).await?;
         let cordoned = seen.spec.and_then(|spec| spec.unschedulable) == Some(true);
         let late = !matches!(self.phase, Phase::Claim | Phase::Cordon);
         if self.stops() {
-            ensure!(state.ended.is_some(), "it has not ended");
+            ensure!(state.ended().is_some(), "it has not ended");
             let (_, outcome) = node.ended.as_ref().context("the node has not ended")?;
             match outcome {
                 NodeOutcome::TimedOut { phase, .. } => {
@@ -219,7 +214,10 @@ impl Case {
             ));
         }
         if self.then == Escalation::Wait {
-            ensure!(state.paused.is_some() && state.ended.is_none(), "{state:?}");
+            ensure!(
+                state.paused().is_some() && state.ended().is_none(),
+                "{state:?}"
+            );
             return Ok("paused".to_owned());
         }
         ensure!(node.deleting.is_some(), "nothing is being deleted");
@@ -362,4 +360,9 @@ fn foreign_lease(node: &str) -> Value {
             "renewTime": format!("{:.6}", Time::now()), "acquireTime": format!("{:.6}", Time::now()),
         },
     })
+}
+
+/// The first node of a drain.
+pub(super) fn first(status: &Status) -> Option<&NodeState> {
+    status.state.as_drain()?.body.nodes.first()
 }

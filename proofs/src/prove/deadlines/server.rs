@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use engine::Engine;
 use futures::future::try_join_all;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
@@ -12,9 +11,11 @@ use kube::api::{Patch, PatchParams};
 use model::{ClusterId, OperationId, Time};
 use operations::drain::{NodeOutcome, Phase, PodState};
 use serde_json::json;
+use service::Service;
 use testkit::builders::{self, Allows, Template, pods_on};
 use testkit::{Component, FakeNode, annotation, apply, wait_until};
 
+use super::phases::first;
 use super::{Measured, since};
 use crate::prove::drain_command::{Refloat, kubectl_drain};
 use crate::prove::rig::{Evictions, PATIENCE, Rig, ended, prover, request};
@@ -93,7 +94,7 @@ fn lag_nodes() -> Vec<String> {
 /// `--timeout` under a budget that was edited while the disruption controller stands still. kubectl takes minutes.
 pub(super) async fn lagging(
     rig: &Rig,
-    engine: &Engine,
+    engine: &Service,
     cluster: &ClusterId,
     refloat: &Refloat,
     with_kubectl: bool,
@@ -150,7 +151,7 @@ pub(super) async fn lagging(
     Ok(engines?.into_iter().chain(commands?).collect())
 }
 
-async fn in_engine(engine: &Engine, cluster: &ClusterId, seconds: u64) -> Result<Measured> {
+async fn in_engine(engine: &Service, cluster: &ClusterId, seconds: u64) -> Result<Measured> {
     let set = Duration::from_secs(seconds);
     let mut request = request(&[&lag_node("engine", seconds)]);
     request.options.deadlines.node_ms = Some(seconds * 1000);
@@ -160,7 +161,11 @@ async fn in_engine(engine: &Engine, cluster: &ClusterId, seconds: u64) -> Result
     let decided = start.elapsed();
     let status = ended(engine, &id, PATIENCE).await?;
     let took = start.elapsed();
-    let (_, outcome) = status.state.nodes[0].ended.clone().context("an end")?;
+    let (_, outcome) = first(&status)
+        .context("a node")?
+        .ended
+        .clone()
+        .context("an end")?;
     ensure!(
         matches!(
             outcome,
@@ -220,7 +225,7 @@ async fn command(
 /// The API server goes away in the middle of a drain of pods that never stop. One after the other: there is only one.
 pub(super) async fn away(
     rig: &Rig,
-    engine: &Engine,
+    engine: &Service,
     cluster: &ClusterId,
     refloat: &Refloat,
 ) -> Result<Vec<Measured>> {
@@ -292,7 +297,7 @@ async fn command_without_server(rig: &Rig, refloat: &Refloat) -> Result<Measured
 
 async fn without_server(
     rig: &Rig,
-    engine: &Engine,
+    engine: &Service,
     cluster: &ClusterId,
     fault: Fault,
 ) -> Result<Measured> {
@@ -301,7 +306,9 @@ async fn without_server(
     let id = engine.drain(cluster, &prover(), &request).await?;
     let (mut status, _) = engine.follow(&id).context("it runs here")?;
     let wait = status.wait_for(|status| {
-        let node = &status.state.nodes[0];
+        let Some(node) = first(status) else {
+            return status.fault.is_some();
+        };
         let accepted = node.pods.values().filter(|pod| pod.accepted().is_some());
         match fault {
             Fault::StopAtEvictions => node.cordoned.is_some(),
@@ -336,7 +343,7 @@ async fn without_server(
         }
         None => (ended(engine, &id, PATIENCE).await?, None),
     };
-    let node = status.state.nodes[0].clone();
+    let node = first(&status).context("a node")?.clone();
     let (_, outcome) = node.ended.context("an end")?;
     let NodeOutcome::TimedOut { pods, .. } = &outcome else {
         anyhow::bail!("{outcome:?}");
@@ -364,10 +371,10 @@ async fn without_server(
 }
 
 /// Waits until the only node has ended: nothing more is done with its pods.
-async fn decided(engine: &Engine, id: &OperationId) -> Result<()> {
+async fn decided(engine: &Service, id: &OperationId) -> Result<()> {
     let (mut status, _) = engine.follow(id).context("it runs here")?;
     let wait =
-        status.wait_for(|status| status.state.nodes[0].ended.is_some() || status.fault.is_some());
+        status.wait_for(|status| status.view().nodes[0].ended.is_some() || status.fault.is_some());
     tokio::time::timeout(PATIENCE, wait)
         .await
         .context("the node does not end")??;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use model::Time;
-use operations::drain::{Effect, Event, PodJob, Recorded};
+use operations::drain::{Effect, Event, Fact, PodJob, Recorded};
 use store::{Filter, Store};
 
 /// Stages of one drain in words, from `start` to `end`.
@@ -13,7 +13,7 @@ pub(super) async fn of(folder: &Path, start: Time, end: Time) -> Result<String> 
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|ending| ending == "db"));
     let path = files.next().context("a record")?;
-    let store = Store::open_read_only(&path, store::Options::new(engine::RECORD_FORMAT))?;
+    let store = Store::open_read_only(&path, store::Options::new(service::RECORD_FORMAT))?;
     let operations = store.list(Filter::default()).await?;
     let id = &operations.first().context("an operation")?.operation.id;
     let mut stages = vec![("in all", end)];
@@ -29,8 +29,8 @@ pub(super) async fn of(folder: &Path, start: Time, end: Time) -> Result<String> 
         };
         match event {
             Event::Requested { .. } => mark("read", at),
-            Event::NodeStarted { .. } => mark("started", at),
-            Event::NodeCordoned { .. } => mark("cordoned", at),
+            Event::Fact(Fact::NodeStarted { .. }) => mark("started", at),
+            Event::Fact(Fact::NodeCordoned { .. }) => mark("cordoned", at),
             Event::Answered {
                 effect: Effect::Pod {
                     job: PodJob::Evict, ..
@@ -38,7 +38,7 @@ pub(super) async fn of(folder: &Path, start: Time, end: Time) -> Result<String> 
                 refusal: None,
                 ..
             } => mark("evicted", at),
-            Event::PodGone { .. } => mark("gone", at),
+            Event::Fact(Fact::PodGone { .. }) => mark("gone", at),
             Event::Ended { .. } => mark("given back", at),
             _ => {}
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use engine::Line;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -12,6 +11,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use operations::drain::{Effect, Event, PodJob};
 use serde_json::{Value, json};
+use service::Line;
 use testkit::apply;
 use tokio::sync::broadcast;
 
@@ -138,13 +138,13 @@ async fn begun(lines: Option<broadcast::Receiver<Line>>, pod: &str) {
     loop {
         match lines.recv().await {
             Ok(line) => {
-                if let Event::Began {
+                if let Some(Event::Began {
                     effect:
                         Effect::Pod {
                             target,
                             job: PodJob::Evict | PodJob::BeginHandover,
                         },
-                } = &line.recorded.event
+                }) = line.recorded.as_drain().map(|recorded| &recorded.event)
                     && *target.pod.name == *pod
                 {
                     return;

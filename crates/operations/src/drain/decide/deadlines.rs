@@ -2,11 +2,12 @@
 
 use model::ObjectKey;
 
-use super::super::event::{Event, NodeJob, NodeOutcome, Phase};
+use super::super::event::{Fact, NodeJob, NodeOutcome, Phase};
 use super::super::plan::Disposition;
 use super::super::request::Escalation;
-use super::super::state::{HandoverState, NodeState, PodState, Step};
-use super::Look;
+use super::super::state::{HandoverState, NodeState, PodState};
+use super::{Event, Look};
+use crate::kernel::Attempt;
 
 impl Look<'_> {
     pub(super) fn deadlines(&mut self, node: &NodeState) {
@@ -69,7 +70,7 @@ impl Look<'_> {
             then = Escalation::Stop;
         }
         let name = node.node.name.clone();
-        self.event(Event::DeadlinePassed {
+        self.fact(Fact::DeadlinePassed {
             node: name,
             phase,
             then,
@@ -82,7 +83,7 @@ impl Look<'_> {
                     _ => None,
                 };
                 let refusal = job.and_then(|job| match node.jobs.get(&job) {
-                    Some(Step::Refused { refusal, .. }) => Some(refusal.clone()),
+                    Some(Attempt::Refused { refusal, .. }) => Some(refusal.clone()),
                     _ => None,
                 });
                 let outcome = match refusal {
@@ -95,7 +96,10 @@ impl Look<'_> {
                 self.end(node, outcome);
             }
             Escalation::Delete => {}
-            Escalation::Wait => self.event(Event::Paused { by: None }),
+            Escalation::Wait => self.event(Event::Paused {
+                by: None,
+                lost: None,
+            }),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use model::Time;
 
-use super::super::event::{Effect, Event, NodeJob, NodeOutcome, Outcome, PodJob};
-use super::super::state::{HandoverState, NodeState, PodState, State, Step};
+use super::super::event::{Effect, NodeJob, NodeOutcome, PodJob};
+use super::super::state::{HandoverState, NodeState, PodState};
 use super::nodes::taints;
-use super::retry::{Gate, gate};
-use super::{Look, after};
+use super::{Event, Look, State};
+use crate::kernel::{Attempt, Gate, Outcome, after, gate};
 
 /// How long giving back may take after a node has ended, milliseconds: an API server that is restarted meanwhile is
 /// waited for, because what is not given back keeps the node from the next operation.
@@ -22,7 +22,7 @@ impl Look<'_> {
     pub(super) fn ending(&mut self) {
         let state = self.state;
         let mut open = false;
-        for node in &state.nodes {
+        for node in &state.body.nodes {
             let Some((at, outcome)) = &node.ended else {
                 open = true;
                 continue;
@@ -55,7 +55,7 @@ impl Look<'_> {
 
     /// Undoes handovers that took too long, also while the operation is paused: what is ours is not left lying about.
     pub(super) fn undo_expired(&mut self) {
-        for node in self.state.nodes.iter().filter(|node| node.is_active()) {
+        for node in self.state.body.nodes.iter().filter(|node| node.is_active()) {
             for pod in node.pods.values() {
                 if pod.handover == HandoverState::Expired && pod.is_handed_over() {
                     self.undo_handover(node, pod);
@@ -76,16 +76,16 @@ impl Look<'_> {
     fn give_back(&mut self, node: &NodeState, ended: Time, outcome: &NodeOutcome) -> bool {
         let timed_out = matches!(outcome, NodeOutcome::TimedOut { .. });
         let marks_until = after(ended, MARKS_AFTER_DEADLINE_MS);
-        for job in jobs_after(node, outcome, self.state.nodes.len() > 1) {
+        for job in jobs_after(node, outcome, self.state.body.nodes.len() > 1) {
             match node.jobs.get(&job) {
-                Some(Step::Done { .. }) => continue,
-                Some(Step::Refused { refusal, at, times })
+                Some(Attempt::Done { .. }) => continue,
+                Some(Attempt::Refused { refusal, at, times })
                     if gate(refusal, *at, *times) == Gate::Final =>
                 {
                     continue;
                 }
                 // Best effort: nobody depends on them.
-                Some(Step::Refused { .. })
+                Some(Attempt::Refused { .. })
                     if matches!(job, NodeJob::MarkDrained | NodeJob::MarkStopped) =>
                 {
                     continue;
@@ -116,13 +116,13 @@ impl Look<'_> {
             return false;
         };
         // It may be about to go: then there is nothing to undo.
-        if let Some(Step::Running { .. }) = pod.jobs.get(&PodJob::Evict) {
+        if let Some(Attempt::Running { .. }) = pod.jobs.get(&PodJob::Evict) {
             return true;
         }
         let step = pod.jobs.get(&PodJob::UndoHandover);
         match step {
-            Some(Step::Running { .. }) => return true,
-            Some(Step::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
+            Some(Attempt::Running { .. }) => return true,
+            Some(Attempt::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
                 Gate::Final => return false,
                 Gate::At(time) if time > self.now => {
                     self.wake(time);
@@ -130,12 +130,12 @@ impl Look<'_> {
                 }
                 Gate::At(_) => {}
             },
-            Some(Step::Done { .. } | Step::Unknown) | None => {}
+            Some(Attempt::Done { .. } | Attempt::Unknown) | None => {}
         }
         // The first half may still be under way: what it will have written cannot be undone before it is.
         if !matches!(
             pod.jobs.get(&PodJob::BeginHandover),
-            Some(Step::Running { .. })
+            Some(Attempt::Running { .. })
         ) {
             let target = self.target(&node.node.name, pod, current, PodJob::UndoHandover);
             self.out.effects.push(Effect::Pod {
@@ -153,7 +153,7 @@ fn jobs_after(node: &NodeState, outcome: &NodeOutcome, among_others: bool) -> Ve
     if matches!(outcome, NodeOutcome::Vanished) {
         return jobs;
     }
-    let did = |job| node.jobs.get(&job).is_some_and(Step::may_have_happened);
+    let did = |job| node.jobs.get(&job).is_some_and(Attempt::may_have_happened);
     if taints(node) {
         jobs.push(NodeJob::UntaintNext);
     }
@@ -179,11 +179,11 @@ fn jobs_after(node: &NodeState, outcome: &NodeOutcome, among_others: bool) -> Ve
 
 fn outcome(state: &State) -> Outcome {
     let drained = |node: &&NodeState| matches!(node.ended, Some((_, NodeOutcome::Drained)));
-    let count = state.nodes.iter().filter(drained).count();
+    let count = state.body.nodes.iter().filter(drained).count();
     // A node that was asked for and is not in the plan was gone when the plan was made.
-    let planned = |name| state.nodes.iter().any(|node| &node.node.name == name);
+    let planned = |name| state.body.nodes.iter().any(|node| &node.node.name == name);
     let all = state.request.nodes.iter().all(|node| planned(&node.name));
-    if count == state.nodes.len() && all {
+    if count == state.body.nodes.len() && all {
         Outcome::Done
     } else if state.cancelled.is_some() {
         Outcome::Cancelled

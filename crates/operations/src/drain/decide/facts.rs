@@ -1,15 +1,14 @@
 //! Facts the snapshot and the clock show: they become events before anything is done about them.
 
-use model::{ConditionStatus, Node, Pod, ResourceVersion, marks};
+use model::{ConditionStatus, Node, Pod, Refusal, ResourceVersion, marks};
 
-use super::super::event::{Effect, Event, NodeJob, NodeOutcome, Phase, PodJob};
+use super::super::event::{Effect, Fact, NodeJob, NodeOutcome, Phase, PodJob};
 use super::super::plan::{Disposition, PodPlan, Warning, plan_pod_in};
-use super::super::state::{HandoverState, NodeState, PodState, Step};
+use super::super::state::{HandoverState, NodeState, PodState};
 use super::super::why::Why;
 use super::pods::KUBELET_SLACK_MS;
-use super::retry::{Gate, gate};
-use super::{Look, after};
-use crate::Refusal;
+use super::{Event, Look};
+use crate::kernel::{Attempt, Gate, after, gate};
 
 /// How long a node whose remaining pods are all blocked keeps others of its operation waiting, milliseconds.
 const BLOCKED_PATIENCE_MS: u64 = 60_000;
@@ -21,10 +20,10 @@ const QUIET_UNPROVEN_MS: u64 = 2_000;
 impl<'a> Look<'a> {
     pub(super) fn facts(&mut self) {
         let state = self.state;
-        for node in state.nodes.iter().filter(|node| node.is_active()) {
+        for node in state.body.nodes.iter().filter(|node| node.is_active()) {
             self.look_at(&node.node.name);
         }
-        for node in state.nodes.iter().filter(|node| node.ended.is_none()) {
+        for node in state.body.nodes.iter().filter(|node| node.ended.is_none()) {
             if state.cancelled.is_some() {
                 self.end(node, NodeOutcome::Cancelled);
             } else if node.is_active() {
@@ -34,7 +33,7 @@ impl<'a> Look<'a> {
     }
 
     pub(super) fn end(&mut self, node: &NodeState, outcome: NodeOutcome) {
-        self.event(Event::NodeEnded {
+        self.fact(Fact::NodeEnded {
             node: node.node.name.clone(),
             outcome,
         });
@@ -53,7 +52,7 @@ impl<'a> Look<'a> {
         }
         if node.cordoned.is_none() {
             if seen.unschedulable && node.done(NodeJob::Cordon) {
-                self.event(Event::NodeCordoned {
+                self.fact(Fact::NodeCordoned {
                     node: node.node.name.clone(),
                 });
             }
@@ -78,7 +77,7 @@ impl<'a> Look<'a> {
         [NodeJob::Claim, NodeJob::Cordon]
             .iter()
             .find_map(|job| match node.jobs.get(job) {
-                Some(Step::Refused { refusal, at, times })
+                Some(Attempt::Refused { refusal, at, times })
                     if gate(refusal, *at, *times) == Gate::Final =>
                 {
                     Some(refusal.clone())
@@ -101,7 +100,7 @@ impl<'a> Look<'a> {
     }
 
     pub(super) fn planned(&mut self, node: &NodeState, plan: PodPlan) {
-        self.event(Event::PodPlanned {
+        self.fact(Fact::PodPlanned {
             node: node.node.name.clone(),
             plan,
         });
@@ -126,7 +125,7 @@ impl<'a> Look<'a> {
     fn pod_facts(&mut self, node: &NodeState, seen: &Node, pod: &PodState) {
         let name = &node.node.name;
         let Some(current) = self.current(name, &pod.plan.uid) else {
-            return self.event(Event::PodGone {
+            return self.fact(Fact::PodGone {
                 node: name.clone(),
                 pod: pod.plan.uid.clone(),
             });
@@ -145,7 +144,7 @@ impl<'a> Look<'a> {
             && self.due(*at, self.state.request.options.deadlines.handover_ms)
         {
             // The replacement was Ready and is not any more.
-            self.event(Event::HandoverExpired {
+            self.fact(Fact::HandoverExpired {
                 node: name.clone(),
                 pod: pod.plan.uid.clone(),
             });
@@ -155,13 +154,13 @@ impl<'a> Look<'a> {
             && !current.is_terminating()
         {
             match self.replaced_by(current, plan) {
-                Ok(replacement) => self.event(Event::ReplacementReady {
+                Ok(replacement) => self.fact(Fact::ReplacementReady {
                     node: name.clone(),
                     pod: pod.plan.uid.clone(),
                     replacement,
                 }),
                 Err(_) if self.due(*at, self.state.request.options.deadlines.handover_ms) => {
-                    self.event(Event::HandoverExpired {
+                    self.fact(Fact::HandoverExpired {
                         node: name.clone(),
                         pod: pod.plan.uid.clone(),
                     });
@@ -176,11 +175,11 @@ impl<'a> Look<'a> {
         if pod.accepted().is_some() {
             return false;
         }
-        for (job, step) in &pod.jobs {
+        for (job, step) in pod.jobs.iter() {
             let no_verdict = matches!(
                 step,
-                Step::Unknown
-                    | Step::Refused {
+                Attempt::Unknown
+                    | Attempt::Refused {
                         refusal: Refusal::Unavailable { .. },
                         ..
                     }
@@ -189,8 +188,8 @@ impl<'a> Look<'a> {
                 PodJob::Evict | PodJob::Delete => no_verdict && current.is_terminating(),
                 // The annotation names the operation, so even a later refusal (the version has moved) is no doubt.
                 PodJob::BeginHandover => {
-                    (no_verdict || matches!(step, Step::Refused { .. }))
-                        && !pod.jobs.contains_key(&PodJob::UndoHandover)
+                    (no_verdict || matches!(step, Attempt::Refused { .. }))
+                        && !pod.jobs.contains(&PodJob::UndoHandover)
                         && current.annotations.get(marks::HANDOVER)
                             == Some(self.state.request.id.as_str())
                 }
@@ -222,11 +221,7 @@ impl<'a> Look<'a> {
         pod: &PodState,
         current: &Pod,
     ) -> Option<PodPlan> {
-        if pod
-            .jobs
-            .values()
-            .any(|step| matches!(step, Step::Running { .. }))
-        {
+        if pod.jobs.any_running() {
             return None;
         }
         let limit = self.state.request.options.skip_wait_for_delete_seconds;
@@ -311,6 +306,7 @@ impl<'a> Look<'a> {
         }
         let keeps_others = self
             .state
+            .body
             .nodes
             .iter()
             .any(|other| other.started.is_none() && other.ended.is_none());
@@ -362,7 +358,9 @@ impl<'a> Look<'a> {
         }
         // Or when another one that is stopped keeps its place in the queue for handovers.
         let workload = &pod.plan.handover.as_ref()?.workload;
-        self.every_pod()
+        self.state
+            .body
+            .pods()
             .filter(|(_, other)| {
                 other.is_handed_over()
                     && other.plan.pod.namespace == pod.plan.pod.namespace
@@ -386,7 +384,7 @@ impl<'a> Look<'a> {
             &[PodJob::BeginHandover, PodJob::Evict]
         };
         jobs.iter().find_map(|job| match pod.jobs.get(job) {
-            Some(Step::Refused { refusal, at, times })
+            Some(Attempt::Refused { refusal, at, times })
                 if gate(refusal, *at, *times) == Gate::Final =>
             {
                 Some(Some(refusal.clone()))

@@ -8,37 +8,21 @@ mod ending;
 mod facts;
 mod nodes;
 mod pods;
-mod retry;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use model::{ObjectKey, Pod, Snapshot, Text, Time, Uid};
+use model::{ObjectKey, Pod, Refusal, Snapshot, Text, Time, Uid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::Unblock;
-use super::event::{Effect, Event};
+use super::event::Fact;
 use super::handover::Ineligible;
 use super::index::{Index, Replacements};
-use super::state::State;
-use crate::Refusal;
-
-/// What to do next.
-#[must_use]
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decision {
-    /// Facts to record, in this order, before the effects.
-    pub events: Vec<Event>,
-    /// Writes to send: each is recorded as [`Event::Began`] first, then sent, then recorded as answered.
-    pub effects: Vec<Effect>,
-    /// When to decide again even if nothing changes.
-    pub wake: Option<Time>,
-    /// What is waited for.
-    pub waiting: Vec<Waiting>,
-}
+use super::{Decision, Event, State};
+use crate::kernel::{Fleet, World};
 
 /// Something that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -148,10 +132,17 @@ pub enum WaitingOn {
 }
 
 /// Decides what to do next.
-pub fn decide(state: &State, snapshot: &Snapshot, now: Time) -> Decision {
+pub fn decide(state: &State, world: &World<'_>) -> Decision {
+    let World {
+        cluster: snapshot,
+        fleet,
+        now,
+        ..
+    } = *world;
     let mut look = Look {
         state,
         snapshot,
+        fleet,
         index: Index::new(snapshot),
         replacements: OnceCell::new(),
         here: BTreeMap::new(),
@@ -175,6 +166,7 @@ pub fn decide(state: &State, snapshot: &Snapshot, now: Time) -> Decision {
 struct Look<'a> {
     state: &'a State,
     snapshot: &'a Snapshot,
+    fleet: &'a Fleet,
     index: Index<'a>,
     replacements: OnceCell<Replacements<'a>>,
     /// Pods on the nodes in work, by node and UID.
@@ -199,6 +191,10 @@ impl<'a> Look<'a> {
         self.out.events.push(event);
     }
 
+    fn fact(&mut self, fact: Fact) {
+        self.event(Event::Fact(fact));
+    }
+
     fn wait(&mut self, node: &Text, pod: Option<&ObjectKey>, on: WaitingOn) {
         self.out.waiting.push(Waiting {
             node: node.clone(),
@@ -217,26 +213,10 @@ impl<'a> Look<'a> {
     /// Whether a deadline that started at `from` is over; asks to be woken for it otherwise. Time before the last
     /// resume does not count, and none does while the operation is paused.
     fn due(&mut self, from: Time, milliseconds: Option<u64>) -> bool {
-        let (Some(milliseconds), None) = (milliseconds, self.state.paused) else {
+        let Some(at) = self.state.due(from, milliseconds) else {
             return false;
         };
-        let from = self
-            .state
-            .counted_from
-            .map_or(from, |counted| counted.max(from));
-        let at = after(from, milliseconds);
         self.wake(at);
         at <= self.now
     }
-
-    /// New work may begin.
-    fn works(&self) -> bool {
-        self.state.paused.is_none() && self.state.cancelled.is_none()
-    }
-}
-
-/// A time some milliseconds later; saturates at the end of time.
-fn after(from: Time, milliseconds: u64) -> Time {
-    from.checked_add(Duration::from_millis(milliseconds))
-        .unwrap_or(Time::MAX)
 }

@@ -1,23 +1,25 @@
 //! Writes to nodes while they are in work, and the choice of the next nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::event::{Effect, Event, NodeJob};
-use super::super::state::{NodeState, Step};
-use super::retry::{Gate, gate};
+use model::Text;
+
+use super::super::event::{Effect, Fact, NodeJob};
+use super::super::state::NodeState;
 use super::{Look, WaitingOn};
+use crate::kernel::{Attempt, Gate, gate};
 
 impl Look<'_> {
     pub(super) fn node_effects(&mut self) {
         let state = self.state;
-        if !self.works() {
-            for node in state.nodes.iter().filter(|node| node.ended.is_none()) {
+        if !self.state.works() {
+            for node in state.body.nodes.iter().filter(|node| node.ended.is_none()) {
                 self.wait(&node.node.name, None, WaitingOn::Person);
             }
             return;
         }
         self.start_nodes();
-        for node in state.nodes.iter().filter(|node| node.is_active()) {
+        for node in state.body.nodes.iter().filter(|node| node.is_active()) {
             self.prepare(node);
         }
     }
@@ -28,24 +30,39 @@ impl Look<'_> {
         let limits = state.request.options.limits;
         let (mut all, mut zones, mut pools) = (0, BTreeMap::new(), BTreeMap::new());
         let snapshot = self.snapshot;
-        let place = |node: &NodeState| {
-            let seen = snapshot.node(&node.node.name);
+        let place = |name: &str| {
+            let seen = snapshot.node(name);
             seen.map(|seen| (seen.zone().to_owned(), seen.pool().to_owned()))
                 .unwrap_or_default()
         };
         let below = |count: u32, limit: Option<u32>| limit.is_none_or(|limit| count < limit.max(1));
-        for node in state.nodes.iter().filter(|node| node.is_active()) {
-            let (zone, pool) = place(node);
+        // Nodes of other operations are out of service as well.
+        let elsewhere = self.fleet.others(&state.request.id);
+        let in_work: BTreeSet<&Text> = elsewhere
+            .flat_map(|other| &other.nodes)
+            .chain(
+                state
+                    .body
+                    .nodes
+                    .iter()
+                    .filter(|node| node.is_active())
+                    .map(|node| &node.node),
+            )
+            .map(|node| &node.name)
+            .collect();
+        for name in in_work {
+            let (zone, pool) = place(name);
             all += 1;
             *zones.entry(zone).or_insert(0) += 1;
             *pools.entry(pool).or_insert(0) += 1;
         }
         for node in state
+            .body
             .nodes
             .iter()
             .filter(|node| node.started.is_none() && node.ended.is_none())
         {
-            let (zone, pool) = place(node);
+            let (zone, pool) = place(&node.node.name);
             let in_zone = zones.entry(zone).or_insert(0);
             let in_pool = pools.entry(pool).or_insert(0);
             if below(all, limits.nodes)
@@ -55,7 +72,7 @@ impl Look<'_> {
                 all += 1;
                 *in_zone += 1;
                 *in_pool += 1;
-                self.event(Event::NodeStarted {
+                self.fact(Fact::NodeStarted {
                     node: node.node.name.clone(),
                 });
             } else {
@@ -84,11 +101,11 @@ impl Look<'_> {
     /// Sends a write to a node unless it is done or running; a refused one is tried again when its time comes.
     pub(super) fn job(&mut self, node: &NodeState, job: NodeJob) {
         match node.jobs.get(&job) {
-            Some(Step::Done { .. }) => return,
-            Some(Step::Running { .. }) => {
+            Some(Attempt::Done { .. }) => return,
+            Some(Attempt::Running { .. }) => {
                 return self.wait(&node.node.name, None, WaitingOn::Answer);
             }
-            Some(Step::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
+            Some(Attempt::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
                 Gate::Final => return,
                 Gate::At(time) if time > self.now => {
                     self.wake(time);
@@ -100,7 +117,7 @@ impl Look<'_> {
                 }
                 Gate::At(_) => {}
             },
-            Some(Step::Unknown) | None => {}
+            Some(Attempt::Unknown) | None => {}
         }
         // What is still under way cannot be undone before it is.
         let undoes = match job {
@@ -110,7 +127,7 @@ impl Look<'_> {
             NodeJob::MarkDrained | NodeJob::MarkStopped => Some(NodeJob::MarkProgress),
             _ => None,
         };
-        if let Some(Step::Running { .. }) = undoes.and_then(|job| node.jobs.get(&job)) {
+        if let Some(Attempt::Running { .. }) = undoes.and_then(|job| node.jobs.get(&job)) {
             return self.wait(&node.node.name, None, WaitingOn::Answer);
         }
         self.out.effects.push(Effect::Node {
@@ -121,7 +138,7 @@ impl Look<'_> {
 
     /// Sends a write that is only for the eyes of others: one refusal ends it.
     pub(super) fn once(&mut self, node: &NodeState, job: NodeJob) {
-        if matches!(node.jobs.get(&job), None | Some(Step::Unknown)) {
+        if matches!(node.jobs.get(&job), None | Some(Attempt::Unknown)) {
             self.out.effects.push(Effect::Node {
                 node: node.node.clone(),
                 job,
@@ -133,5 +150,5 @@ impl Look<'_> {
 /// The soft taint is, or may be, on the node.
 pub(super) fn taints(node: &NodeState) -> bool {
     let step = node.jobs.get(&NodeJob::TaintNext);
-    step.is_some_and(Step::may_have_happened)
+    step.is_some_and(Attempt::may_have_happened)
 }

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Budget, ObjectKey, Pod, ResourceVersion, Text};
+use model::{Budget, ObjectKey, Pod, Refusal, ResourceVersion, Text};
 
 use super::super::budget::{self, Outlook};
 use super::super::event::{Effect, PodJob, Target};
 use super::super::handover::{self, HandoverPlan, Progress};
 use super::super::index::Replacements;
+use super::super::kind::eviction;
 use super::super::plan::Disposition;
-use super::super::state::{HandoverState, NodeState, PodState, Step};
+use super::super::state::{HandoverState, NodeState, PodState};
 use super::super::why::Why;
-use super::retry::{Gate, gate};
-use super::{Look, WaitingOn, after};
-use crate::Refusal;
+use super::{Look, WaitingOn};
+use crate::kernel::{Attempt, Eviction, Gate, after, gate};
 
 /// Evictions in flight at once: past this the API server only queues.
 const IN_FLIGHT: usize = 64;
@@ -49,11 +49,12 @@ struct Quota {
 impl Look<'_> {
     pub(super) fn pod_effects(&mut self) {
         let state = self.state;
-        if !self.works() {
+        if !self.state.works() {
             return;
         }
         let mut quota = self.quota();
         for node in state
+            .body
             .nodes
             .iter()
             .filter(|node| node.is_active() && node.cordoned.is_some())
@@ -86,31 +87,28 @@ impl Look<'_> {
             budgets: BTreeMap::new(),
             handovers: BTreeMap::new(),
         };
-        for (_, pod) in self.every_pod() {
+        for (_, pod) in self.state.body.pods() {
             if pod.jobs.is_empty() {
                 continue;
             }
-            let evicting = matches!(pod.jobs.get(&PodJob::Evict), Some(Step::Running { .. }));
-            let deleting = matches!(pod.jobs.get(&PodJob::Delete), Some(Step::Running { .. }));
+            let evicting = matches!(pod.jobs.get(&PodJob::Evict), Some(Attempt::Running { .. }));
+            let deleting = matches!(pod.jobs.get(&PodJob::Delete), Some(Attempt::Running { .. }));
             quota.in_flight += usize::from(evicting || deleting);
-            if let (Some(target), Some(step)) = (&pod.target, pod.jobs.get(&PodJob::Evict)) {
-                for key in &target.budgets {
-                    self.speak(&mut quota, key, pod, step);
-                }
+            if let Some(eviction) = eviction(pod) {
+                self.speak(&mut quota, &eviction);
             }
             if let (true, Some(plan)) = (pod.is_handed_over(), &pod.plan.handover) {
                 let key = (pod.plan.pod.namespace.clone(), plan.workload.clone());
                 *quota.handovers.entry(key).or_default() += 1;
             }
         }
+        // A budget belongs to all: what another operation is about to use of it is not there for this one.
+        for other in self.fleet.others(&self.state.request.id) {
+            for eviction in &other.evictions {
+                self.speak(&mut quota, eviction);
+            }
+        }
         quota
-    }
-
-    pub(super) fn every_pod(&self) -> impl Iterator<Item = (&NodeState, &PodState)> {
-        self.state
-            .nodes
-            .iter()
-            .flat_map(|node| node.pods.values().map(move |pod| (node, pod)))
     }
 
     fn pod(&mut self, node: &NodeState, pod: &PodState, quota: &mut Quota) {
@@ -207,7 +205,7 @@ impl Look<'_> {
     /// What of [`handover::replaced_by`] holds now.
     pub(super) fn replaced_by(&self, old: &Pod, plan: &HandoverPlan) -> Result<Text, Progress> {
         let replacements = self.replacements.get_or_init(|| {
-            let under_way = self.every_pod().filter(|(_, pod)| {
+            let under_way = self.state.body.pods().filter(|(_, pod)| {
                 pod.gone.is_none()
                     && matches!(
                         pod.handover,
@@ -256,7 +254,7 @@ impl Look<'_> {
         };
         let name = &node.node.name;
         let key = &pod.plan.pod;
-        if matches!(pod.jobs.get(&PodJob::Evict), Some(Step::Running { .. })) {
+        if matches!(pod.jobs.get(&PodJob::Evict), Some(Attempt::Running { .. })) {
             return self.wait(name, Some(key), WaitingOn::Answer);
         }
         match budgets.as_slice() {
@@ -268,7 +266,7 @@ impl Look<'_> {
                     // Its own eviction without a verdict is about to be tried again.
                     let own = i32::from(matches!(
                         pod.jobs.get(&PodJob::Evict),
-                        Some(Step::Refused {
+                        Some(Attempt::Refused {
                             refusal: Refusal::Unavailable { .. },
                             ..
                         })
@@ -316,39 +314,29 @@ impl Look<'_> {
         self.wait(&node.node.name, Some(&pod.plan.pod), on());
     }
 
-    /// Counts an eviction against a budget, unless the budget's status as we see it counts it already. The server
+    /// Counts an eviction against its budgets, unless a budget's status as we see it counts it already. The server
     /// writes the budget before the pod, and the disruption controller writes it again once it has seen the pod leave.
-    fn speak(&self, quota: &mut Quota, key: &ObjectKey, pod: &PodState, step: &Step) {
-        let accepted = match step {
-            Step::Running { .. } => None,
-            // No verdict: it may have been accepted.
-            Step::Done { at }
-            | Step::Refused {
-                refusal: Refusal::Unavailable { .. },
-                at,
-                ..
-            } => Some(*at),
-            // After a restart the first look is newer than what was sent before.
-            Step::Refused { .. } | Step::Unknown => return,
-        };
-        let settles = accepted.map(|at| after(at, SETTLED_MS));
+    fn speak(&self, quota: &mut Quota, eviction: &Eviction) {
+        let settles = eviction.answered.map(|at| after(at, SETTLED_MS));
         if settles.is_some_and(|settles| settles <= self.now) {
             return;
         }
-        let Some(budget) = self.snapshot.budgets.get_key(key) else {
-            return;
-        };
-        let spoken = quota.budgets.entry(key.clone()).or_default();
-        spoken.in_flight += usize::from(accepted.is_none());
-        let left = self.snapshot.leaving_since(&pod.plan.uid);
-        let settled = budget.disrupted.contains(&pod.plan.pod.name)
-            || left.is_some_and(|left| budget.version > left);
-        if !settled {
-            spoken.unsettled += 1;
-            spoken.settles = match (spoken.settles, settles) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
+        for key in &eviction.budgets {
+            let Some(budget) = self.snapshot.budgets.get_key(key) else {
+                continue;
             };
+            let spoken = quota.budgets.entry(key.clone()).or_default();
+            spoken.in_flight += usize::from(eviction.answered.is_none());
+            let left = self.snapshot.leaving_since(&eviction.uid);
+            let settled = budget.disrupted.contains(&eviction.pod.name)
+                || left.is_some_and(|left| budget.version > left);
+            if !settled {
+                spoken.unsettled += 1;
+                spoken.settles = match (spoken.settles, settles) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
         }
     }
 
@@ -364,8 +352,8 @@ impl Look<'_> {
         let name = &node.node.name;
         let key = &pod.plan.pod;
         match pod.jobs.get(&job) {
-            Some(Step::Running { .. }) => return self.wait(name, Some(key), WaitingOn::Answer),
-            Some(Step::Refused { refusal, at, times }) => {
+            Some(Attempt::Running { .. }) => return self.wait(name, Some(key), WaitingOn::Answer),
+            Some(Attempt::Refused { refusal, at, times }) => {
                 let changes = matches!(refusal, Refusal::Changed { .. });
                 let sent = pod.target.as_ref().map(|target| target.version);
                 // Sent without a version: the UID was wrong, and each further try takes one more off the budget.
@@ -395,7 +383,7 @@ impl Look<'_> {
                     Gate::At(_) => {}
                 }
             }
-            Some(Step::Done { .. } | Step::Unknown) | None => {}
+            Some(Attempt::Done { .. } | Attempt::Unknown) | None => {}
         }
         if quota.in_flight >= IN_FLIGHT {
             return self.wait(name, Some(key), WaitingOn::Answer);

@@ -1,6 +1,6 @@
 //! What a cluster answered to a write, classified once, so that no decision reads status codes or prose.
 
-use model::{Text, Time};
+use crate::{Text, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

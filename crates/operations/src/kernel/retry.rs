@@ -1,13 +1,12 @@
 //! When a refused write is tried again.
 
-use model::Time;
+use model::{Refusal, Time};
 
 use super::after;
-use crate::Refusal;
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gate {
+pub enum Gate {
     /// At this time (which may have passed).
     At(Time),
     /// Never: only a person can change the answer.
@@ -16,7 +15,7 @@ pub(super) enum Gate {
 
 /// When a write that was refused `times` times in a row, last at `at`, may be tried again. Waits double; no jitter is
 /// needed, since budgets and versions, not clocks, are what normally lets a write go.
-pub(super) fn gate(refusal: &Refusal, at: Time, times: u32) -> Gate {
+pub fn gate(refusal: &Refusal, at: Time, times: u32) -> Gate {
     let doubling = |first: u64, most: u64| {
         let factor = 1u64
             .checked_shl(times.saturating_sub(1))

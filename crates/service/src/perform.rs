@@ -1,30 +1,14 @@
-//! Sends one effect to the cluster. Preconditions of each write are written down at `kubernetes::Writer`.
+//! Sends one effect of a drain to the cluster. Preconditions of each write are written down at `kubernetes::Writer`.
 
 use kubernetes::{Claimed, Marks, Writer};
-use operations::drain::{Effect, NodeJob, PodJob, Request};
-use operations::{EvictAnswer, Refusal, WriteAnswer};
+use model::{EvictAnswer, Refusal, WriteAnswer};
+use operations::drain::{Effect, NodeJob, PodJob};
 
-/// What people find on a node while the operation owns it.
-pub(crate) fn marks(request: &Request) -> Marks {
-    Marks {
-        operation: request.id.clone(),
-        by: request.by.user.clone(),
-        reason: request.reason.clone(),
-        ticket: request.ticket.clone(),
-        since: request.at,
-    }
-}
-
-/// Performs an effect; the refusal if it was not done.
-pub(crate) async fn perform(
-    writer: &Writer,
-    request: &Request,
-    effect: &Effect,
-) -> Option<Refusal> {
+/// Performs it; the refusal if it was not done.
+pub(crate) async fn drain(writer: &Writer, marks: &Marks, effect: &Effect) -> Option<Refusal> {
     match effect {
         Effect::Node { node, job } => {
-            let marks = marks(request);
-            let (name, uid, id) = (&*node.name, &node.uid, &request.id);
+            let (name, uid, id) = (&*node.name, &node.uid, &marks.operation);
             let condition = |in_progress, drained| async move {
                 let reason = if drained { "Drained" } else { "RefloatDrain" };
                 let drained = (drained || in_progress).then_some(drained);
@@ -33,7 +17,7 @@ pub(crate) async fn perform(
                     .await
             };
             let answer: WriteAnswer = match job {
-                NodeJob::Claim => match writer.claim(name, uid, &marks).await {
+                NodeJob::Claim => match writer.claim(name, uid, marks).await {
                     Ok(Claimed::ByAnnotation { message }) => {
                         tracing::warn!(node = name, %message, "claimed by annotation only");
                         Ok(())
@@ -41,11 +25,11 @@ pub(crate) async fn perform(
                     answer => answer.map(drop),
                 },
                 NodeJob::Cordon => writer
-                    .set_schedulable(name, uid, true, &marks, false)
+                    .set_schedulable(name, uid, true, marks, false)
                     .await
                     .map(drop),
                 NodeJob::Uncordon => writer
-                    .set_schedulable(name, uid, false, &marks, false)
+                    .set_schedulable(name, uid, false, marks, false)
                     .await
                     .map(drop),
                 NodeJob::TaintNext => writer.set_next_taint(name, uid, id, true).await,
@@ -66,11 +50,11 @@ pub(crate) async fn perform(
             };
             match job {
                 PodJob::BeginHandover => writer
-                    .begin_handover(pod, uid, version, &request.id, hash)
+                    .begin_handover(pod, uid, version, &marks.operation, hash)
                     .await
                     .err(),
                 PodJob::UndoHandover => writer
-                    .undo_handover(pod, uid, &request.id, hash)
+                    .undo_handover(pod, uid, &marks.operation, hash)
                     .await
                     .err(),
                 PodJob::Evict => gone(

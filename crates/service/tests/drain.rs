@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use engine::{DrainRequest, Engine, Options, Status};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kubernetes::{Cluster, Connect, Mirror};
 use model::OperationId;
-use operations::drain::{Disposition, Event, NodeOutcome, Outcome, Person};
+use model::Person;
+use operations::drain::{Disposition, Event, Fact, NodeOutcome};
+use operations::kernel::Outcome;
+use service::{DrainRequest, Options, Service, Status};
 use store::Store;
 use testkit::builders::{self, Allows, is_ready, pods_of, pods_on};
 use testkit::{ControlPlane, FakeNode, apply, wait_until};
@@ -16,7 +18,7 @@ use testkit::{ControlPlane, FakeNode, apply, wait_until};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An engine of its own process' making over a plane, with its record in memory.
-async fn engine(plane: &ControlPlane) -> Result<(Engine, model::ClusterId)> {
+async fn engine(plane: &ControlPlane) -> Result<(Service, model::ClusterId)> {
     let connect = Connect {
         kubeconfig: Some(plane.kubeconfig().to_owned()),
         ..Connect::default()
@@ -24,10 +26,14 @@ async fn engine(plane: &ControlPlane) -> Result<(Engine, model::ClusterId)> {
     let cluster = Cluster::connect(&connect).await?;
     let mirror = Mirror::start(&cluster);
     let id = cluster.id.clone();
-    let store = Store::in_memory(store::Options::new(engine::RECORD_FORMAT))?;
-    let engine = Engine::new(store, Options::default());
+    let store = Store::in_memory(store::Options::new(service::RECORD_FORMAT))?;
+    let engine = Service::new(store, Options::default());
     engine.add(cluster, mirror);
     Ok((engine, id))
+}
+
+fn event(line: &service::Line) -> Option<&Event> {
+    Some(&line.recorded.as_drain()?.event)
 }
 
 fn person() -> Person {
@@ -37,9 +43,9 @@ fn person() -> Person {
     }
 }
 
-async fn ended(engine: &Engine, id: &OperationId) -> Result<Status> {
+async fn ended(engine: &Service, id: &OperationId) -> Result<Status> {
     let (mut status, _) = engine.follow(id).context("the operation runs here")?;
-    let wait = status.wait_for(|status| status.state.ended.is_some() || status.fault.is_some());
+    let wait = status.wait_for(|status| status.state.ended().is_some() || status.fault.is_some());
     let status = tokio::time::timeout(PATIENCE, wait)
         .await
         .context("the operation ends")??
@@ -95,7 +101,7 @@ async fn a_node_is_drained_within_budgets_and_with_handovers() -> Result<()> {
     let mark = plane.audit_mark();
     let refused = engine.drain(&cluster, &person(), &request).await;
     ensure!(
-        matches!(refused, Err(engine::EngineError::PlanRefused { .. })),
+        matches!(refused, Err(service::ServiceError::PlanRefused { .. })),
         "{refused:?}"
     );
     request.options.ignore_daemonsets = true;
@@ -118,7 +124,7 @@ async fn a_node_is_drained_within_budgets_and_with_handovers() -> Result<()> {
     let id = engine.drain(&cluster, &person(), &request).await?;
     let status = ended(&engine, &id).await?;
     ensure!(
-        status.state.ended.map(|(_, outcome)| outcome) == Some(Outcome::Done),
+        status.state.ended().map(|(_, outcome)| outcome) == Some(Outcome::Done),
         "{status:?}"
     );
     let left = pods_on(&client, &node).await?;
@@ -135,23 +141,22 @@ async fn a_node_is_drained_within_budgets_and_with_handovers() -> Result<()> {
         .iter()
         .filter(|line| {
             matches!(
-                &line.recorded.event,
-                Event::Answered {
+                event(line),
+                Some(Event::Answered {
                     refusal: Some(_),
                     ..
-                }
+                })
             )
         })
         .collect();
     ensure!(refused.is_empty(), "nothing is refused: {refused:?}");
-    ensure!(
-        lines
-            .iter()
-            .any(|line| matches!(line.recorded.event, Event::ReplacementReady { .. }))
-    );
+    ensure!(lines.iter().any(|line| matches!(
+        event(line),
+        Some(Event::Fact(Fact::ReplacementReady { .. }))
+    )));
     ensure!(matches!(
-        status.state.nodes[0].ended,
-        Some((_, NodeOutcome::Drained))
+        status.view().nodes[0].outcome,
+        Some(NodeOutcome::Drained)
     ));
     Ok(())
 }

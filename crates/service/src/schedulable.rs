@@ -2,13 +2,11 @@
 
 use futures::StreamExt;
 use kubernetes::{Cordon, Marks};
-use model::{ClusterId, Text, Time};
-use operations::Refusal;
-use operations::drain::Person;
+use model::{ClusterId, Person, Refusal, Text, Time};
+use operations::kernel::Need;
 
-use crate::access::{self, Need};
-use crate::engine::Engine;
-use crate::error::EngineError;
+use crate::error::ServiceError;
+use crate::service::Service;
 
 /// A request to make nodes (un)schedulable.
 #[derive(Clone, Debug)]
@@ -36,20 +34,20 @@ pub struct SchedulingAnswer {
     pub answer: Result<bool, Refusal>,
 }
 
-impl Engine {
+impl Service {
     /// Cordons or uncordons nodes. All names are resolved, and rights checked, before the first is touched.
     pub async fn set_schedulable(
         &self,
         cluster: &ClusterId,
         by: &Person,
         request: &Scheduling,
-    ) -> Result<Vec<SchedulingAnswer>, EngineError> {
+    ) -> Result<Vec<SchedulingAnswer>, ServiceError> {
         let member = self.member(cluster)?;
         let snapshot = self.snapshot(cluster).await?;
-        let nodes = self.resolve(&snapshot, &request.nodes)?;
+        let nodes = Self::resolve(&snapshot, &request.nodes)?;
         let needs = nodes.iter().map(|node| Need::node(&node.name)).collect();
-        access::check(&member.cluster, self.impersonated(by), needs).await?;
-        let writer = self.writer(&member, by)?;
+        self.actor().check(&member, by, needs).await?;
+        let writer = self.actor().writer(&member, by)?;
         let answers = futures::stream::iter(nodes).map(|node| {
             let (writer, snapshot) = (writer.clone(), snapshot.clone());
             async move {

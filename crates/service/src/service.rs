@@ -6,8 +6,9 @@ use std::time::Duration;
 use engine::{Engine, Line, Ports, Status};
 use kubernetes::{Cluster, Mirror};
 use model::{ClusterId, NodeRef, ObjectKey, OperationId, Person, Refusal, Snapshot, Text, Time};
+use operations::OperationView;
 use operations::kernel::Command;
-use store::{AuditRow, Filter, Store};
+use store::{AuditRow, Filter, Recorded, Store};
 use tokio::sync::{broadcast, watch};
 
 use crate::act::Actor;
@@ -185,12 +186,26 @@ impl Service {
     }
 
     /// Operations of the record, newest first.
-    pub async fn list(&self, filter: Filter) -> Result<Vec<Status>, ServiceError> {
-        let mut statuses = Vec::new();
+    pub async fn list(&self, filter: Filter) -> Result<Vec<OperationView>, ServiceError> {
+        let mut views = Vec::new();
         for recorded in self.store.list(filter).await? {
-            statuses.push(self.state(&recorded.operation.id).await?);
+            views.push(self.view(&recorded).await?);
         }
-        Ok(statuses)
+        Ok(views)
+    }
+
+    /// An operation of the record as it is shown: live when its task runs here, else as its row has it. Only the rows of
+    /// older programs, which have nothing to show, are read event by event.
+    pub async fn view(&self, recorded: &Recorded) -> Result<OperationView, ServiceError> {
+        let id = &recorded.operation.id;
+        if let Some((status, _)) = self.follow(id) {
+            return Ok(status.borrow().view());
+        }
+        let kept = recorded.summary.as_deref();
+        match kept.and_then(|kept| serde_json::from_str(kept).ok()) {
+            Some(view) => Ok(view),
+            None => Ok(self.state(id).await?.view()),
+        }
     }
 
     /// Events recorded after `after`, in order.

@@ -170,7 +170,5 @@ fn reader(path: &Path) -> Result<Service, Failure> {
 }
 
 async fn list_one(path: &Path, filter: Filter) -> Result<Vec<OperationView>, Failure> {
-    let statuses = reader(path)?.list(filter).await?;
-    let views = statuses.iter().map(|status| status.view());
-    Ok(views.collect())
+    Ok(reader(path)?.list(filter).await?)
 }

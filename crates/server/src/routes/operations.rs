@@ -65,7 +65,7 @@ pub(super) async fn list(
     found.truncate(limit as usize);
     let mut views = Vec::with_capacity(found.len());
     for recorded in found {
-        views.push(view(&app.engine.state(&recorded.operation.id).await?));
+        views.push(app.engine.view(&recorded).await?);
     }
     Ok(Json(views))
 }

@@ -1,6 +1,6 @@
 //! After a node has ended: undo and hand back what is ours, then end the operation.
 
-use model::Time;
+use model::{Refusal, Time};
 
 use super::super::event::{Effect, NodeJob, NodeOutcome, PodJob};
 use super::super::state::{HandoverState, NodeState, PodState};
@@ -84,6 +84,11 @@ impl Look<'_> {
                 {
                     continue;
                 }
+                // Somebody else's cordon is not ours to lift, and must not keep the claim from being given back.
+                Some(Attempt::Refused {
+                    refusal: Refusal::Claimed { .. },
+                    ..
+                }) if job == NodeJob::Uncordon => continue,
                 // Best effort: nobody depends on them.
                 Some(Attempt::Refused { .. })
                     if matches!(job, NodeJob::MarkDrained | NodeJob::MarkStopped) =>

@@ -71,3 +71,22 @@ fn a_listing_stands_anywhere_in_a_text() {
         }
     }
 }
+
+/// Each of these lines begins something: were each looked at up to the end, it would take hours.
+#[test]
+fn no_line_is_looked_at_again_and_again() {
+    for line in [
+        "{",
+        "[",
+        "conditions:",
+        "kind: Node",
+        "PID COMMAND",
+        "Raid Level : x",
+        "Personalities :",
+        "#subsys_name",
+        "refid offset",
+    ] {
+        let text = format!("{line}\n").repeat(50_000);
+        let _ = diagnose_text(&text);
+    }
+}

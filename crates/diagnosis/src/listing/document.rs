@@ -44,11 +44,17 @@ pub(super) fn json(page: &Page<'_>, at: usize, gathered: &mut Gathered) -> usize
     } else {
         let close = if line == "{" { "}" } else { "]" };
         let lines = page.lines.get(at..).unwrap_or_default();
-        let end = lines
+        // What is within is indented: a line that is not ends it, so that no line is looked at for two documents.
+        let within = |line: &&str| line.starts_with([' ', '\t']) || line.is_empty();
+        let end = 1 + lines
             .iter()
+            .skip(1)
             .take(LONGEST)
-            .position(|line| line.trim_end() == close);
-        let Some(end) = end else { return 0 };
+            .take_while(|line| within(line))
+            .count();
+        if lines.get(end).is_none_or(|line| line.trim_end() != close) {
+            return 0;
+        }
         (lines[..=end].join("\n"), end + 1)
     };
     let Ok(value) = serde_json::from_str::<Value>(&text) else {

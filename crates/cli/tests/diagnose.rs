@@ -118,7 +118,7 @@ fn what_is_given_and_what_is_said() {
             None,
             1,
             &[],
-            &["packed.gz is not a text but gzip", "zcat"],
+            &["cannot read packed.gz", "hint:"],
         ),
         (
             &["nowhere"],

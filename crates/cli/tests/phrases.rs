@@ -1,8 +1,8 @@
 //! Every code that refloat can say has a sentence, and every error a way out.
 
 use operations::drain::{
-    Disposition, Escalation, Event, Flaw, Ineligible, Loss, NodeJob, NodeOutcome, Phase, PodJob,
-    Room, Unblock, WaitingOn, Warning, Why,
+    Disposition, Escalation, Event, Fact, Flaw, Ineligible, Loss, NodeJob, NodeOutcome, Phase,
+    PodJob, Room, Unblock, WaitingOn, Warning, Why,
 };
 
 use operations::kernel::Outcome;
@@ -13,8 +13,9 @@ use serde_json::Value;
 fn codes<T: JsonSchema>(tag: &str) -> Vec<(String, Vec<String>)> {
     let schema = schema_for!(T).to_value();
     let mut codes = Vec::new();
-    let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
-    for variant in variants.iter().chain([&schema]) {
+    let variants = ["oneOf", "anyOf"].map(|key| schema[key].as_array());
+    let variants = variants.into_iter().flatten().flatten();
+    for variant in variants.chain([&schema]) {
         if let Some(code) = variant["properties"][tag]["const"].as_str() {
             let properties = variant["properties"].as_object().into_iter().flatten();
             let names = properties
@@ -69,6 +70,7 @@ fn every_variant_has_a_sentence() {
     check::<NodeJob>("node_job", "", m);
     check::<PodJob>("pod_job", "", m);
     check::<Event>("event", "event", m);
+    check::<Fact>("event", "event", m);
     check::<diagnosis::NodeState>("node_state", "", m);
     check::<diagnosis::Family>("family", "", m);
     check::<diagnosis::Heartbeat>("heartbeat", "heartbeat", m);
@@ -180,7 +182,7 @@ fn sources(name: &str, mark: &str) -> Vec<String> {
 fn every_error_has_a_sentence_and_every_hint_its_words() {
     let next = "\n    }\n";
     let mut errors = Vec::new();
-    for name in ["engine", "kubernetes", "server"] {
+    for name in ["service", "kubernetes", "server"] {
         let sources = sources(name, CODE);
         assert!(!sources.is_empty(), "{name}");
         for source in sources {
@@ -236,6 +238,7 @@ fn parameters_of_sentences_are_parameters_of_the_codes() {
     check("node_outcome", codes::<NodeOutcome>("outcome"));
     check("flaw", codes::<Flaw>("code"));
     check("event", codes::<Event>("event"));
+    check("event", codes::<Fact>("event"));
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
 

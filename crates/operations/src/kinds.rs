@@ -7,7 +7,8 @@
 
 use model::{NodeRef, OperationId, Person, Time};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::OperationView;
 use crate::drain;
@@ -69,10 +70,25 @@ macro_rules! kinds {
         }
 
         /// An entry of a record with its time, as it is told to others.
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
         #[serde(tag = "kind", rename_all = "kebab-case")]
         pub enum Recorded {
             $($(#[$doc])* $name(kernel::Recorded<$kind>),)+
+        }
+
+        impl<'de> Deserialize<'de> for Recorded {
+            /// Where no kind is said, as by versions that knew one only, it is a drain's.
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let value = serde_json::Value::deserialize(from)?;
+                let kind = value.get("kind").and_then(serde_json::Value::as_str);
+                match kind.unwrap_or(drain::Drain::NAME) {
+                    $(<$kind>::NAME => {
+                        let recorded = serde_json::from_value(value).map_err(D::Error::custom)?;
+                        Ok(Self::$name(recorded))
+                    })+
+                    kind => Err(D::Error::custom(format!("no kind of operation is called {kind}"))),
+                }
+            }
         }
 
         impl Recorded {

@@ -185,11 +185,11 @@ impl Service {
         Ok(self.engine.state(id).await?)
     }
 
-    /// Operations of the record, newest first.
+    /// Operations of the record, newest first, each read event by event: so damage is found. For records of few.
     pub async fn list(&self, filter: Filter) -> Result<Vec<OperationView>, ServiceError> {
         let mut views = Vec::new();
         for recorded in self.store.list(filter).await? {
-            views.push(self.view(&recorded).await?);
+            views.push(self.state(&recorded.operation.id).await?.view());
         }
         Ok(views)
     }

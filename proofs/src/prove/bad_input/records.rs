@@ -144,8 +144,9 @@ pub(super) async fn cases(place: &Place<'_>) -> Result<Vec<Case>> {
     .naming(&[&full.display().to_string()])
     .kubeconfig(admin)
     .record(&full);
+    let filler = DISK - begun(&place.home.join("begun")).await? - ROOM;
     case.wrapper = Some(format!(
-        "mount -t tmpfs -o size=4m tmpfs '{0}' && head -c 3900k /dev/zero > '{0}/filler' || exit 90; \
+        "mount -t tmpfs -o size={DISK} tmpfs '{0}' && head -c {filler} /dev/zero > '{0}/filler' || exit 90; \
          \"$@\"; code=$?; ls '{0}'/*.db > /dev/null || exit 91; rm '{0}/filler'; \
          \"$@\" > /dev/null 2>&1 || exit 92; exit $code",
         full.display()
@@ -153,6 +154,39 @@ pub(super) async fn cases(place: &Place<'_>) -> Result<Vec<Case>> {
     case.untouched = false;
     cases.push(case);
     Ok(cases)
+}
+
+/// The disk that fills up, bytes.
+const DISK: u64 = 8 << 20;
+/// Room beyond an empty operation: for the request and the plan of a drain, and not for all that follows.
+const ROOM: u64 = 64 << 10;
+
+/// What a record takes of its disk when an operation with next to nothing in it has begun, bytes.
+async fn begun(folder: &Path) -> Result<u64> {
+    fs::create_dir(folder)?;
+    let options = store::Options::new(service::RECORD_FORMAT);
+    let store = Store::open(folder.join("begun.db"), options)?;
+    let row = OperationRow {
+        id: "begun".into(),
+        cluster: "c".into(),
+        kind: "drain".into(),
+        version: 1,
+        parent: None,
+        occupies: true,
+        nodes: vec!["worker-1".into()],
+        by: "ann".into(),
+        created: Time::now(),
+    };
+    let first = NewEvent {
+        at: Time::now(),
+        payload: "{}".to_owned(),
+    };
+    store.begin(row, first).await?;
+    let mut bytes = 0;
+    for file in fs::read_dir(folder)? {
+        bytes += file?.metadata()?.len();
+    }
+    Ok(bytes)
 }
 
 /// The record of an operation that has ended, and the operation.

@@ -291,6 +291,8 @@ impl Engine {
             let _ = commands.try_send(command);
         }
         let (lines, _) = broadcast::channel(4096);
+        let (alive, over) = oneshot::channel::<()>();
+        let alive = Arc::new(alive);
         let (status, status_out) = watch::channel(Status {
             state: Arc::new(state.clone()),
             seq,
@@ -308,10 +310,10 @@ impl Engine {
             machine: Machine::new(state),
             seq,
             first,
+            alive: alive.clone(),
             ports: ports.clone(),
         };
         let (task, registration) = AbortHandle::new_pair();
-        let (alive, over) = oneshot::channel::<()>();
         let running = Running {
             commands,
             status: status_out,

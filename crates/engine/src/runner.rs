@@ -1,19 +1,19 @@
 //! The task of one operation: the shell around its machine. It hears, records, sends and waits; it decides nothing.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::{FutureExt, future};
 use model::{NodeRef, OperationId, Person, Refusal, Time};
 use operations::kernel::{Command, HostLook, Input, World, after};
 use operations::kinds::{Effect, Heard, Machine, Waiting};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::book::Book;
 use crate::error::Error;
-use crate::ports::{Answer, Commit, Entry, Hands, Pictures, Ports};
+use crate::ports::{Answer, Clock, Commit, Entry, Hands, Pictures, Ports};
 use crate::status::{Line, Status};
 
 /// How often the task looks although nothing has changed, milliseconds.
@@ -32,10 +32,69 @@ pub(crate) struct Runner {
     pub(crate) seq: u64,
     /// What the machine hears first.
     pub(crate) first: Vec<Heard>,
+    /// Held by everything that acts for the operation; dropped when nothing does any more.
+    pub(crate) alive: Arc<oneshot::Sender<()>>,
 }
 
-/// What is under way. Dropped with the task: requests that are not answered then have no say any more.
-type UnderWay = FuturesUnordered<BoxFuture<'static, Came>>;
+/// What is under way, each in a task of its own: a request goes on while the record is written. Aborted when it is
+/// dropped: requests that are not answered then have no say any more.
+struct UnderWay {
+    came: mpsc::UnboundedReceiver<(u64, Came)>,
+    comes: mpsc::UnboundedSender<(u64, Came)>,
+    tasks: BTreeMap<u64, AbortHandle>,
+    begun: u64,
+}
+
+impl UnderWay {
+    fn new() -> Self {
+        let (comes, came) = mpsc::unbounded_channel();
+        Self {
+            came,
+            comes,
+            tasks: BTreeMap::new(),
+            begun: 0,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        clock: &dyn Clock,
+        alive: Arc<oneshot::Sender<()>>,
+        work: BoxFuture<'static, Came>,
+    ) {
+        self.begun += 1;
+        let (number, comes) = (self.begun, self.comes.clone());
+        let (task, registration) = AbortHandle::new_pair();
+        self.tasks.insert(number, task);
+        clock.spawn(Box::pin(async move {
+            let _alive = alive;
+            if let Ok(came) = Abortable::new(work, registration).await {
+                // Whoever asked may be gone.
+                let _ = comes.send((number, came));
+            }
+        }));
+    }
+
+    /// The next that comes back; for ever where nothing is under way.
+    async fn next(&mut self) -> Came {
+        match self.came.recv().await {
+            Some((number, came)) => {
+                self.tasks.remove(&number);
+                came
+            }
+            // A sender is held here.
+            None => future::pending().await,
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        for task in self.tasks.values() {
+            task.abort();
+        }
+    }
+}
 
 /// What came back.
 enum Came {
@@ -71,7 +130,7 @@ impl Runner {
             while let Ok((command, by)) = self.commands.try_recv() {
                 inputs.push(Input::Told(command, by));
             }
-            while let Some(Some(came)) = under_way.next().now_or_never() {
+            while let Some(came) = under_way.next().now_or_never() {
                 inputs.push(self.take(came));
             }
             if !self.ports.act.leads() {
@@ -102,18 +161,20 @@ impl Runner {
                 return Err(Error::NotLeading);
             }
             for effect in out.effects {
-                under_way.push(perform(self.hands.clone(), effect));
+                let work = perform(self.hands.clone(), effect);
+                under_way.begin(&*self.ports.clock, self.alive.clone(), work);
             }
             for node in out.renew {
                 let renewed = self.hands.renew(node.clone());
-                under_way.push(renewed.map(|refusal| Came::Renewed(node, refusal)).boxed());
+                let work = renewed.map(|refusal| Came::Renewed(node, refusal)).boxed();
+                under_way.begin(&*self.ports.clock, self.alive.clone(), work);
             }
             let look = after(now, LOOK_EVERY_MS);
             let wake = out.wake.map_or(look, |wake| wake.min(look));
             tokio::select! {
                 biased;
                 Some((command, by)) = self.commands.recv() => inputs.push(Input::Told(command, by)),
-                came = next(&mut under_way) => {
+                came = under_way.next() => {
                     let input = self.take(came);
                     inputs.push(input);
                 }
@@ -189,14 +250,6 @@ impl Runner {
             }
             changed
         });
-    }
-}
-
-/// The next that comes back; for ever where nothing is under way.
-async fn next(under_way: &mut UnderWay) -> Came {
-    match under_way.next().await {
-        Some(came) => came,
-        None => future::pending().await,
     }
 }
 

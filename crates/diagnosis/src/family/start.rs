@@ -106,14 +106,23 @@ pub(super) const RULES: &[Rule] = &[
             "containerd.task|containerd.services|ttrpc|runtime.v2|runtime.v1|shim",
         ],
     ),
-    // kmod, and what a kernel without the module says of itself.
+    // kmod. Units and daemons try modules that the kernel has built in or that nobody needs, and go on without.
     shows(
         Cause::KernelModuleMissing,
         &[
-            "modprobe|fatal: module|insmod|failed to find module|running modprobe|failed to insert module",
-            "not found in directory|not found.|could not insert|failed with message|\
-        failed to find module|failed to insert module|no such file or directory|exit status 1|\
-        unknown symbol|exec format error|invalid module format",
+            "modprobe|fatal: module|insmod|failed to find module|running modprobe",
+            "not found in directory|not found.|failed with message|failed to find module|\
+        no such file or directory|exit status 1",
+        ],
+    )
+    .but("nvidia|floppy|configs|module configs")
+    .low(),
+    // A module that is there and is not taken, and what a kernel without the module says of itself.
+    shows(
+        Cause::KernelModuleMissing,
+        &[
+            "modprobe|insmod|failed to insert module",
+            "could not insert|failed to insert module|unknown symbol|exec format error|invalid module format",
         ],
     )
     .but("nvidia|floppy|configs|module configs"),

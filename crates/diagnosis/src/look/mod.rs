@@ -79,6 +79,8 @@ impl Look<'_> {
 pub(crate) enum Fine {
     /// The fact measures it nearly: a line that tells of it is a first sign at most.
     Past,
+    /// The fact shows that kubelet gets on with it: a line of kubelet's log is history, another's is a first sign at most.
+    Heard,
     /// The fact measures it itself: a line that tells of it is history.
     Gone,
 }
@@ -257,7 +259,15 @@ pub(crate) fn outrank(fine: &BTreeMap<Cause, Fine>, drafts: &mut Drafts) {
             continue;
         }
         let told = draft.sources.iter().any(|source| source.is_api());
-        if !told && *fine == Fine::Gone {
+        let history = match fine {
+            Fine::Past => false,
+            Fine::Heard => draft
+                .sources
+                .iter()
+                .all(|source| *source == Source::KubeletLog),
+            Fine::Gone => true,
+        };
+        if !told && history {
             drafts.remove(cause);
             continue;
         }

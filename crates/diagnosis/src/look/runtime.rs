@@ -102,6 +102,9 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
                 ContainerNameReserved,
                 RuntimeVersionMismatch,
                 RuntimeOverlayCorrupt,
+                RuntimeConfigInvalid,
+                RuntimeExecFailed,
+                CgroupControllerMissing,
             ],
         );
         // Kubelet's list has all it needs; at its start it complains until the first one.
@@ -110,6 +113,10 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
         }
         if look.heard.is_some_and(|heard| heard.ready) {
             out.fine(Fine::Gone, &[PlegUnhealthy, CniNotInitialized]);
+            // A kubelet that starts asks a runtime whose CRI is not there yet. And units try modules that the kernel has
+            // built in, or that nobody needs (`ExecStartPre=-/sbin/modprobe overlay`).
+            out.fine(Fine::Heard, &[RuntimeVersionMismatch]);
+            out.fine(Fine::Gone, &[KernelModuleMissing]);
         }
     }
 }

@@ -44,6 +44,12 @@ pub(crate) fn narrow(look: &Look<'_>, drafts: &mut Drafts) {
             draft.remedy = Some(Action::ProbeRuntime);
         }
     }
+    // Somebody chose the line of a text. A journal has every try of a module, also of one that nobody needs.
+    let tried = drafts.get_mut(&Cause::KernelModuleMissing);
+    if let Some(draft) = tried.filter(|draft| draft.confidence == Confidence::Low) {
+        draft.faint = true;
+        draft.undetermined = true;
+    }
     if look.facts.mounts.is_empty() || look.timed_out(HostProbe::Mounts) {
         return;
     }

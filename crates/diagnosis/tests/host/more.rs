@@ -1,8 +1,8 @@
 //! What outranks what, who reaches whom, what carries a remedy out.
 
 use diagnosis::{
-    Action, Cause, Confidence, Heartbeat, HostReach, Known, NodeState, Param, Picture, Report,
-    Source, diagnose, diagnose_cluster, host_actions, one_line_of,
+    Action, Cause, Confidence, Finding, Heartbeat, HostReach, Known, NodeState, Param, Picture,
+    Report, Source, diagnose, diagnose_cluster, host_actions, one_line_of,
 };
 use host::{BootId, HostFacts, Journal, MountState, Probe, RuntimeName};
 
@@ -12,7 +12,7 @@ use crate::hosts::{
 };
 use crate::{by_both, by_host, eras, said};
 
-fn finding(report: &Report, cause: Cause) -> Option<&diagnosis::Finding> {
+fn finding(report: &Report, cause: Cause) -> Option<&Finding> {
     report.findings.iter().find(|one| one.cause == cause)
 }
 
@@ -121,6 +121,32 @@ fn a_line_of_trouble_that_is_there_is_evidence_with_its_own_source() {
     );
     assert_eq!(from(Source::DockerLog).unwrap().line, 2);
     assert_eq!(top.evidence[0].source, Source::Mounts);
+}
+
+#[test]
+fn what_daemons_write_when_they_start_is_no_trouble() {
+    let mut facts = containerd_host();
+    let tried = "2027-01-15T07:50:00+0000 n modprobe[101]: modprobe: FATAL: Module overlay not found in directory /lib/modules/6.1.0-13-amd64";
+    let early = "2027-01-15T07:50:01+0000 n kubelet[131]: E0115 07:50:01.000000     131 remote_runtime.go:116] \"Failed to get runtime\" err=\"rpc error: code = Unimplemented desc = unknown service runtime.v1.RuntimeService\"";
+    facts.logs.push(log(Journal::Containerd, tried));
+    facts.logs.push(log(Journal::Kubelet, early));
+    let report = by_both(&facts, Api::Ready);
+    assert!(report.is_silent(), "{report:#?}");
+    assert!(!by_host(&facts).findings.iter().any(Finding::is_decided));
+    // Nor is it why the runtime does not answer later.
+    faults::mute(&mut facts, RuntimeName::Containerd);
+    let report = by_host(&facts);
+    let top = report.top().unwrap();
+    assert_eq!(top.cause, Cause::RuntimeHungContainerd, "{report:#?}");
+    // A shim that does not fit is told by containerd, and stays a first sign though the runtime answers.
+    let mut facts = containerd_host();
+    let misfit = "containerd[9]: level=error msg=\"failed to get task\" error=\"rpc error: code = Unimplemented desc = unknown service containerd.task.v3.Task\"";
+    facts.logs.push(log(Journal::Containerd, misfit));
+    let report = by_both(&facts, Api::Ready);
+    assert_eq!(
+        report.top().map(|top| top.cause),
+        Some(Cause::RuntimeVersionMismatch)
+    );
 }
 
 #[test]

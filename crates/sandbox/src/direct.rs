@@ -7,7 +7,8 @@ use operations::drain::{
     State, Waiting, decide, lint, plan,
 };
 
-use crate::{Action, Foreign, World, ms};
+use crate::invariant::Invariant;
+use crate::{Action, Call, Foreign, World, ms};
 
 /// When the process dies: after so many recorded events.
 pub type Crash = Option<usize>;
@@ -168,7 +169,8 @@ impl Engine {
             }
             for mut effect in decision.effects {
                 (self.tamper)(&mut effect);
-                self.world.send(&OperationId::from(OPERATION), effect);
+                self.world
+                    .send(0, &OperationId::from(OPERATION), Call::Write(effect));
             }
             if quiet || self.state.ended.is_some() {
                 self.waiting = decision.waiting;
@@ -187,8 +189,10 @@ impl Engine {
             && let Some(seen) = self.world.view.node(node)
             && seen.ready() == ConditionStatus::Unknown
         {
-            self.world
-                .violation(format!("{node} is called drained and does not report"));
+            self.world.violation(
+                Invariant::DrainedIsTrue,
+                format!("{node} is called drained and does not report"),
+            );
         }
     }
 
@@ -215,8 +219,10 @@ impl Engine {
             .node(&target.node)
             .is_none_or(|node| !node.unschedulable)
         {
-            self.world
-                .violation(format!("{} is on a schedulable node", target.pod));
+            self.world.violation(
+                Invariant::CordonBeforeEvict,
+                format!("{} is on a schedulable node", target.pod),
+            );
         }
         let pod = self
             .state
@@ -230,14 +236,16 @@ impl Engine {
             .is_some_and(|node| node.deleting.is_some());
         let planned = pod.is_some_and(|pod| pod.plan.disposition == Disposition::Delete);
         if *job == PodJob::Delete && !deletes && !planned {
-            self.world.violation(format!(
-                "{} is deleted past its budgets unasked",
-                target.pod
-            ));
+            self.world.violation(
+                Invariant::BudgetNeverPassed,
+                format!("{} is deleted past its budgets unasked", target.pod),
+            );
         }
         if pod.is_none_or(|pod| pod.plan.disposition == Disposition::Skip) {
-            self.world
-                .violation(format!("{} is not planned to go", target.pod));
+            self.world.violation(
+                Invariant::OnlyPlannedPod,
+                format!("{} is not planned to go", target.pod),
+            );
         }
     }
 
@@ -277,7 +285,7 @@ impl Engine {
     fn act(&mut self, action: Action) -> bool {
         match action {
             Action::Answer(id) => {
-                let Some((effect, refusal)) = self.world.answer(id) else {
+                let Some((_, Call::Write(effect), refusal)) = self.world.answer(id) else {
                     return false;
                 };
                 let effect = self.untampered(effect);

@@ -2,11 +2,17 @@
 //! semantics, and views of it that lag. Deterministic by seed.
 
 pub mod build;
+pub mod case;
 mod cluster;
 pub mod direct;
+pub mod executor;
+pub mod host;
+mod invariant;
 mod rng;
+pub mod run;
 
-pub use cluster::{Action, Claim, Delays, Faults, Foreign, Tally, Watch, World, job_name};
+pub use cluster::{Action, Call, Claim, Delays, Faults, Foreign, Tally, Watch, World, job_name};
+pub use invariant::{Invariant, Violation};
 pub use rng::Rng;
 
 use model::Time;

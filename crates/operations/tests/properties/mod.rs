@@ -11,7 +11,7 @@ use operations::drain::{
 };
 
 use sandbox::direct::{Engine, OPERATION, Stop};
-use sandbox::ms;
+use sandbox::{Invariant, ms};
 use worlds::{Kind, world};
 
 const HORIZON: u64 = 1_800_000;
@@ -32,7 +32,7 @@ fn complaints(kind: Kind, engine: &Engine, stop: Stop) -> Vec<String> {
 }
 
 fn whoever_meddles(engine: &Engine, stop: Stop) -> Vec<String> {
-    let mut complaints = engine.world.tally.violations.clone();
+    let mut violations = engine.world.tally.violations.clone();
     let deletes = |entry: &Recorded| {
         let Event::Fact(Fact::DeadlinePassed { then, .. }) = &entry.event else {
             return false;
@@ -41,8 +41,9 @@ fn whoever_meddles(engine: &Engine, stop: Stop) -> Vec<String> {
     };
     if engine.record.iter().any(deletes) {
         // Asked for: past budgets and handovers.
-        complaints.retain(|complaint| !complaint.contains("no ready endpoint"));
+        violations.retain(|one| one.invariant != Invariant::HandoverNeverBelow);
     }
+    let mut complaints: Vec<_> = violations.iter().map(ToString::to_string).collect();
     let replayed = State::replay(engine.record.iter().map(|entry| (entry.at, &entry.event)));
     if replayed.as_ref() != Ok(&engine.state) {
         complaints.push("the record does not lead to the state".into());

@@ -36,11 +36,7 @@ fn scripts_lead_to_their_records() {
         let stop = engine.run(horizon);
         let replayed = State::replay(engine.record.iter().map(|entry| (entry.at, &entry.event)));
         assert_eq!(replayed.as_ref(), Ok(&engine.state), "{name}: replay");
-        assert_eq!(
-            engine.world.tally.violations,
-            Vec::<String>::new(),
-            "{name}"
-        );
+        assert_eq!(engine.world.tally.violations, [], "{name}");
         assert!(
             stop != Stop::Quiet || !engine.waiting.is_empty(),
             "{name}: waits for nothing"

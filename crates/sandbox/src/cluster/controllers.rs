@@ -10,6 +10,7 @@ use model::{
 };
 
 use super::world::{Action, World};
+use crate::invariant::Invariant;
 use crate::{build, ms};
 
 impl World {
@@ -279,7 +280,8 @@ impl World {
                 if let Some(fewest) = self.guarded.get_mut(&service.key) {
                     *fewest = ready.min(*fewest);
                     if ready == 0 {
-                        self.violation(format!("service {} has no ready endpoint", service.key));
+                        let what = format!("service {} has no ready endpoint", service.key);
+                        self.violation(Invariant::HandoverNeverBelow, what);
                     }
                 }
                 self.truth.slices.insert(&service.key, Arc::new(slice));

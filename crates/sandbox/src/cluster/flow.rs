@@ -30,8 +30,18 @@ impl World {
     pub fn act(&mut self, action: Action) -> bool {
         match action {
             Action::Deliver(watch) => {
-                self.done(watch as u8);
-                self.deliver(watch);
+                if let Some(until) = self.gaps.get(&watch).copied() {
+                    if until > self.now {
+                        self.at(until, Action::Deliver(watch));
+                        return false;
+                    }
+                    self.gaps.remove(&watch);
+                    self.done(watch as u8);
+                    self.relist(watch);
+                } else {
+                    self.done(watch as u8);
+                    self.deliver(watch);
+                }
                 return true;
             }
             Action::Disruption => {

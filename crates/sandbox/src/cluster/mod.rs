@@ -10,5 +10,5 @@ mod world;
 
 pub use controllers::owner_of;
 pub use others::Foreign;
-pub use server::{Faults, job_name};
+pub use server::{Call, Faults, job_name};
 pub use world::{Action, Claim, Delays, Tally, Watch, World};

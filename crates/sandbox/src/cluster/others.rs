@@ -1,6 +1,6 @@
 //! What people and other programs do.
 
-use model::{Budget, ConditionStatus, ObjectKey, Pod, Text};
+use model::{Budget, ConditionStatus, ObjectKey, Pod, Text, WorkloadKind};
 
 use super::server::{Faults, set_label};
 use super::world::{Action, Claim, World};
@@ -35,6 +35,8 @@ pub enum Foreign {
     EditBudget(ObjectKey, Box<Budget>),
     /// A bare pod appears on a node that should take none.
     Intrude(Box<Pod>),
+    /// A workload (its ReplicaSet or StatefulSet) is scaled.
+    Scale(ObjectKey, i32),
     /// A node's Lease is taken by force.
     Claim(Text, Text),
     /// It is given back.
@@ -127,8 +129,20 @@ impl World {
                 }
             }
             Foreign::Intrude(pod) => self.put_pod(*pod),
+            Foreign::Scale(key, replicas) => {
+                for kind in [WorkloadKind::ReplicaSet, WorkloadKind::StatefulSet] {
+                    let table = self.truth.workloads(kind);
+                    if let Some(old) = table.and_then(|table| table.get_key(&key)).cloned() {
+                        let mut workload = (*old).clone();
+                        workload.replicas = replicas;
+                        self.put_workload(workload);
+                    }
+                }
+                self.wake_controllers();
+            }
             Foreign::Claim(node, holder) => {
                 let until = None;
+                self.forced.insert(node.clone(), self.now);
                 self.claims.insert(node, Claim { holder, until });
             }
             Foreign::Unclaim(node) => drop(self.claims.remove(&node)),

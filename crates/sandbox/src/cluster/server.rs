@@ -2,18 +2,31 @@
 
 use std::sync::Arc;
 
-use model::Refusal;
-use model::{Labels, ObjectKey, OperationId, Pod, PodPhase, ResourceVersion, Text, marks};
+use model::{
+    Labels, NodeRef, ObjectKey, OperationId, Pod, PodPhase, Refusal, ResourceVersion, Text, marks,
+};
 use operations::drain::{Effect, PodJob, Target};
 
 use super::world::{Action, World};
+use crate::invariant::Invariant;
 use crate::{at, ms};
 
-/// A write on its way.
+/// What is asked of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A write.
+    Write(Effect),
+    /// To renew the claim of a node.
+    Renew(NodeRef),
+}
+
+/// A call on its way.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
+    /// Who sent it; `None` when that process has died since.
+    sender: Option<u32>,
     operation: OperationId,
-    effect: Effect,
+    call: Call,
     /// What the server said, once it has.
     answer: Option<Option<Refusal>>,
 }
@@ -44,26 +57,28 @@ pub fn job_name(effect: &Effect) -> String {
 }
 
 impl World {
-    /// A request leaves an engine. The number under which its answer comes.
-    pub fn send(&mut self, operation: &OperationId, effect: Effect) -> u64 {
+    /// A call leaves a process. The number under which its answer comes.
+    pub fn send(&mut self, sender: u32, operation: &OperationId, call: Call) -> u64 {
         let id = self.serial();
         let request = Request {
+            sender: Some(sender),
             operation: operation.clone(),
-            effect,
+            call,
             answer: None,
         };
         self.requests.insert(id, request);
-        let span = self.delays.request;
+        let span = self.request_span();
         self.after(span, Action::Process(id));
         id
     }
 
-    /// The server takes a request up.
+    /// The server takes a call up.
     pub(super) fn process(&mut self, id: u64) {
         let Some(request) = self.requests.get(&id).cloned() else {
             return;
         };
-        let lost = self.faults.down || self.rng.percent(self.faults.lost);
+        let down = self.faults.down || self.down_until.is_some_and(|until| until > self.now);
+        let lost = down || self.rng.percent(self.faults.lost);
         let unheard = self.rng.percent(self.faults.unheard);
         let unavailable = || {
             Some(Refusal::Unavailable {
@@ -73,27 +88,51 @@ impl World {
         let refusal = if lost {
             unavailable()
         } else {
-            let refusal = self.perform(&request.operation, &request.effect);
+            let refusal = match &request.call {
+                Call::Write(effect) => self.perform(&request.operation, effect),
+                Call::Renew(node) => self.renew(&request.operation, node).err(),
+            };
             if unheard { unavailable() } else { refusal }
         };
         if let Some(request) = self.requests.get_mut(&id) {
             request.answer = Some(refusal);
         }
-        let span = self.delays.request;
+        let span = self.request_span();
         self.after(span, Action::Answer(id));
     }
 
-    /// Takes an answer that has come: what was sent, and the refusal.
-    pub fn answer(&mut self, id: u64) -> Option<(Effect, Option<Refusal>)> {
+    /// Takes an answer that has come: who asked what, and the refusal. Nothing when nobody is there to hear it.
+    pub fn answer(&mut self, id: u64) -> Option<(u32, Call, Option<Refusal>)> {
         let request = self.requests.remove(&id)?;
-        Some((request.effect, request.answer?))
+        Some((request.sender?, request.call, request.answer?))
     }
 
     /// A process that dies leaves its requests with the server, or not.
     pub fn drop_requests(&mut self) {
         for request in std::mem::take(&mut self.requests).into_values() {
-            if request.answer.is_none() && self.rng.percent(50) {
-                self.perform(&request.operation, &request.effect);
+            if let Call::Write(effect) = &request.call
+                && request.answer.is_none()
+                && self.rng.percent(50)
+            {
+                self.perform(&request.operation, effect);
+            }
+        }
+    }
+
+    /// The same for one process of several: what is on its way arrives when it does.
+    pub fn orphan_requests(&mut self, sender: u32) {
+        let ids: Vec<u64> = self.requests.keys().copied().collect();
+        for id in ids {
+            let arrives = self.rng.percent(50);
+            let Some(request) = self.requests.get_mut(&id) else {
+                continue;
+            };
+            if request.sender != Some(sender) {
+                continue;
+            }
+            request.sender = None;
+            if request.answer.is_none() && !arrives {
+                self.requests.remove(&id);
             }
         }
     }
@@ -252,10 +291,13 @@ impl World {
             return;
         };
         if pod.uid != target.uid || pod.node.as_ref() != Some(&target.node) {
-            self.violation(format!(
-                "{} {} on {:?} was removed for {} on {}",
-                pod.key, pod.uid, pod.node, target.uid, target.node
-            ));
+            self.violation(
+                Invariant::OnlyPlannedPod,
+                format!(
+                    "{} {} on {:?} was removed for {} on {}",
+                    pod.key, pod.uid, pod.node, target.uid, target.node
+                ),
+            );
         }
         if pod.is_mirror()
             || pod
@@ -263,7 +305,10 @@ impl World {
                 .as_ref()
                 .is_some_and(|owner| &*owner.kind == "DaemonSet")
         {
-            self.violation(format!("{} must stay and was removed", pod.key));
+            self.violation(
+                Invariant::OnlyPlannedPod,
+                format!("{} must stay and was removed", pod.key),
+            );
         }
     }
 

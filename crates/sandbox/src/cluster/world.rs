@@ -9,6 +9,7 @@ use model::{
 
 use super::others::Foreign;
 use super::server::{Faults, Request};
+use crate::invariant::{Invariant, Violation};
 use crate::{Rng, at, ms};
 
 /// Kinds with a watch of their own.
@@ -147,6 +148,16 @@ pub struct World {
     pub disrupted_at: BTreeMap<(ObjectKey, Text), Time>,
     /// Claim Leases by node.
     pub claims: BTreeMap<Text, Claim>,
+    /// Watches that bring nothing until then; they list anew afterwards.
+    pub gaps: BTreeMap<Watch, Time>,
+    /// Nothing can be reached until then.
+    pub down_until: Option<Time>,
+    /// Requests and answers take so many milliseconds more until then.
+    pub slow: Option<(u64, Time)>,
+    /// What happened, for people; `None` when nobody wants to know.
+    pub story: Option<Vec<(Time, String)>>,
+    /// When others last took a node's claim by force.
+    pub forced: BTreeMap<Text, Time>,
     /// As when the golden scenarios were recorded: a claim leaves no annotation, a cordon writes to a node that has one.
     pub golden: bool,
     /// Nodes whose kubelet does nothing.
@@ -174,7 +185,7 @@ pub struct Tally {
     /// Evictions refused for a budget.
     pub refused: u32,
     /// Things that must never happen.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
 }
 
 impl World {
@@ -196,6 +207,11 @@ impl World {
             buried: BTreeMap::new(),
             disrupted_at: BTreeMap::new(),
             claims: BTreeMap::new(),
+            gaps: BTreeMap::new(),
+            down_until: None,
+            slow: None,
+            story: None,
+            forced: BTreeMap::new(),
             golden: false,
             dead: BTreeSet::new(),
             never_stops: BTreeSet::new(),
@@ -218,11 +234,30 @@ impl World {
         self.serial
     }
 
-    /// Notes something that must never happen.
-    pub fn violation(&mut self, what: String) {
-        self.tally
-            .violations
-            .push(format!("{} ms: {what}", ms(self.now)));
+    /// Notes that something does not hold.
+    pub fn violation(&mut self, invariant: Invariant, what: String) {
+        let at = self.now;
+        self.tally.violations.push(Violation {
+            at,
+            invariant,
+            what,
+        });
+    }
+
+    /// Tells a line of the story.
+    pub fn tell(&mut self, line: impl FnOnce() -> String) {
+        let at = self.now;
+        if let Some(story) = &mut self.story {
+            story.push((at, line()));
+        }
+    }
+
+    /// How long a request or an answer is on its way.
+    pub(super) fn request_span(&self) -> (u64, u64) {
+        let (least, most) = self.delays.request;
+        let slow = self.slow.filter(|(_, until)| *until > self.now);
+        let more = slow.map_or(0, |(more, _)| more);
+        (least + more, most + more)
     }
 
     /// Lets something happen at a moment, or now if that has passed.
@@ -248,6 +283,11 @@ impl World {
 
     pub(crate) fn done(&mut self, slot: u8) {
         self.scheduled.remove(&slot);
+    }
+
+    /// When the next thing happens.
+    pub fn next_at(&self) -> Option<Time> {
+        self.queue.keys().next().map(|(time, _)| *time)
     }
 
     /// The next thing that happens, if it does not happen later than `until`.
@@ -309,6 +349,16 @@ impl World {
         }
     }
 
+    /// A watch that was broken lists anew: what went meanwhile is gone without a version.
+    pub(super) fn relist(&mut self, watch: Watch) {
+        if watch == Watch::Pods {
+            self.dirty_pods.extend(self.truth.pods().keys());
+            self.dirty_pods.extend(self.view.pods().keys());
+            self.buried.clear();
+        }
+        self.deliver(watch);
+    }
+
     fn deliver_others(&mut self) {
         self.view.services = self.truth.services.clone();
         self.view.slices = self.truth.slices.clone();
@@ -322,6 +372,7 @@ impl World {
 
     /// The view of somebody who has just listed everything.
     pub fn list(&mut self) {
+        self.gaps.clear();
         let mut view = Snapshot::new(self.truth.cluster.clone());
         for pod in self.truth.pods().iter() {
             view.put_pod(pod.clone());
@@ -420,6 +471,12 @@ impl World {
         self.next_version();
         self.truth.budgets.remove(key);
         self.touched(Watch::Budgets);
+    }
+
+    /// ReplicaSet and StatefulSet controllers look soon.
+    pub(super) fn wake_controllers(&mut self) {
+        let span = self.delays.controllers;
+        self.soon(5, span, Action::ReplicaSets);
     }
 
     pub(crate) fn touch_others(&mut self) {

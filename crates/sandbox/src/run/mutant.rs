@@ -1,0 +1,193 @@
+//! Bugs planted on purpose: each must be caught by the invariant that is meant for it.
+
+use model::{Refusal, Snapshot};
+use operations::drain::{Effect, NodeJob, PodJob};
+
+use super::sim::Sim;
+use crate::Invariant;
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $name:ident => $word:literal, $($invariant:ident)|+;)+) => {
+        /// A planted bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Mutant {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Mutant {
+            /// All.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+
+            /// What must catch it.
+            pub const fn caught_by(self) -> &'static [Invariant] {
+                match self { $(Self::$name => &[$(Invariant::$invariant,)+],)+ }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// Writes to pods carry neither UID nor version.
+    NoPreconditions => "writes to pods without preconditions", OnlyPlannedPod;
+    /// A node is taken as cordoned that is not.
+    CordonAssumed => "the cordon is not waited for", CordonBeforeEvict;
+    /// The proxies are not waited for.
+    EndpointsIgnored => "endpoints are not waited for", HandoverNeverBelow;
+    /// A replacement counts when it is there.
+    ReplacementUnready => "the replacement need not be ready", HandoverNeverBelow;
+    /// Pods of daemon sets are evicted like others.
+    DaemonsLeave => "daemon set pods are evicted", OnlyPlannedPod;
+    /// Budgets are seen with more room than they have.
+    BudgetsLarger => "budgets seem to have one more", NoEvictionToBeRefused;
+    /// An answer of the record comes before it is durable.
+    AckBeforeDurable => "the record answers before it is durable", IntentBeforeEffect;
+    /// A restart reads the record without its last event.
+    ForgetsTheTail => "a restart misses the last event", RecordNeverForks | EndsOrWaitsWithReason | RecordReplaysToSameState;
+    /// Two writers may append under the same number.
+    NoCompareOnAppend => "the record takes any number", RecordNeverForks;
+    /// Leadership is not asked.
+    LeadsAlways => "leadership is not asked for", NoEffectWithoutLeadership;
+    /// Claims are not renewed.
+    NeverRenews => "claims are not renewed", ClaimHeldWhileActing;
+    /// A claim held by others counts as taken.
+    ClaimRefusalIgnored => "a refused claim counts as taken", ClaimHeldWhileActing;
+    /// Claims are not given back.
+    ReleaseForgotten => "claims are not given back", NothingLeftBehind;
+    /// The soft taint stays.
+    TaintForgotten => "the soft taint stays", NothingLeftBehind;
+    /// Handovers are not undone.
+    UndoForgotten => "handovers are not undone", NothingLeftBehind;
+    /// Pods that are stopping count as gone.
+    TerminatingIsGone => "pods that are stopping count as gone", DrainedIsTrue;
+    /// It sleeps too long.
+    WakesLate => "it wakes late", DeadlineHolds;
+    /// Refusals are taken as done.
+    RefusalIsDone => "refusals are taken as done", EndsOrWaitsWithReason | DrainedIsTrue;
+    /// Two operations may have one node.
+    NodesShared => "two operations may have one node", OneOperationPerNode;
+    /// The picture is never seen to change.
+    Blind => "new pictures are not heard of", EndsOrWaitsWithReason | DeadlineHolds;
+}
+
+impl Sim {
+    /// An effect as a mutant sends it.
+    pub(super) fn tampered(&self, mut effect: Effect) -> Effect {
+        if let Effect::Pod { target, .. } = &mut effect
+            && self.is(Mutant::NoPreconditions)
+        {
+            target.uid = "".into();
+            target.version = Default::default();
+        }
+        effect
+    }
+
+    /// Whether a mutant keeps an effect from being sent, and says that it is done.
+    pub(super) fn swallows(&self, effect: &Effect) -> bool {
+        let job = match effect {
+            Effect::Node { job, .. } => *job,
+            Effect::Pod { job, .. } => {
+                return *job == PodJob::UndoHandover && self.is(Mutant::UndoForgotten);
+            }
+        };
+        match self.mutant {
+            Some(Mutant::ReleaseForgotten) => job == NodeJob::Release,
+            Some(Mutant::TaintForgotten) => job == NodeJob::UntaintNext,
+            _ => false,
+        }
+    }
+
+    /// An answer as a mutant hears it.
+    pub(super) fn tampered_answer(
+        &self,
+        effect: &Effect,
+        refusal: Option<Refusal>,
+    ) -> Option<Refusal> {
+        let claims = matches!(
+            effect,
+            Effect::Node {
+                job: NodeJob::Claim,
+                ..
+            }
+        );
+        match self.mutant {
+            Some(Mutant::RefusalIsDone) => None,
+            Some(Mutant::ClaimRefusalIgnored) if claims => None,
+            _ => refusal,
+        }
+    }
+
+    /// The picture as a mutant sees it.
+    pub(super) fn tampered_view(&self, view: &Snapshot) -> Snapshot {
+        let mut view = view.clone();
+        match self.mutant {
+            Some(Mutant::CordonAssumed) => {
+                change_nodes(&mut view, |node| node.unschedulable = true);
+            }
+            Some(Mutant::EndpointsIgnored) => view.slices = Default::default(),
+            Some(Mutant::ReplacementUnready) => {
+                view.slices = Default::default();
+                let now = self.world.now;
+                change_pods(&mut view, |pod| {
+                    pod.ready_since = pod.ready_since.or(Some(now));
+                    pod.phase = model::PodPhase::Running;
+                });
+            }
+            Some(Mutant::DaemonsLeave) => change_pods(&mut view, |pod| {
+                if pod
+                    .owner
+                    .as_ref()
+                    .is_some_and(|owner| &*owner.kind == "DaemonSet")
+                {
+                    pod.owner = None;
+                }
+            }),
+            Some(Mutant::BudgetsLarger) => {
+                let budgets: Vec<_> = view.budgets.iter().cloned().collect();
+                for budget in budgets {
+                    let mut budget = (*budget).clone();
+                    budget.allowed += 1;
+                    let key = budget.key.clone();
+                    view.budgets.insert(&key, budget.into());
+                }
+            }
+            Some(Mutant::TerminatingIsGone) => {
+                let gone: Vec<_> = view
+                    .pods()
+                    .iter()
+                    .filter(|pod| pod.is_terminating())
+                    .collect();
+                let gone: Vec<_> = gone.iter().map(|pod| pod.key.clone()).collect();
+                for key in gone {
+                    view.remove_pod(&key, Default::default());
+                }
+            }
+            _ => {}
+        }
+        view
+    }
+}
+
+fn change_nodes(view: &mut Snapshot, change: impl Fn(&mut model::Node)) {
+    let nodes: Vec<_> = view.nodes.iter().cloned().collect();
+    for node in nodes {
+        let mut node = (*node).clone();
+        change(&mut node);
+        let key = model::ObjectKey::new("", node.name.clone());
+        view.nodes.insert(&key, node.into());
+    }
+}
+
+fn change_pods(view: &mut Snapshot, change: impl Fn(&mut model::Pod)) {
+    let pods: Vec<_> = view.pods().iter().cloned().collect();
+    for pod in pods {
+        let mut pod = (*pod).clone();
+        change(&mut pod);
+        view.put_pod(pod.into());
+    }
+}

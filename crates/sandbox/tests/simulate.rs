@@ -1,0 +1,80 @@
+//! Seeds over the production engine: every invariant holds at each of them, and planted bugs are caught, each by an
+//! invariant that is meant for it.
+//!
+//! The seeds are fixed, so the test says the same every time. One defect of the engine that is known and open shows at
+//! rare seeds beyond these (`seeds run 0 1000` finds 499, 534 and 743): a process that was away for longer than a claim
+//! lives goes on under the claim that has run out, and evicts before the first renewal tells it whether the node is still
+//! its own (`claim-held-while-acting`).
+
+use std::collections::BTreeSet;
+
+use sandbox::case::Case;
+use sandbox::run::{self, Mutant, Report};
+
+/// Every one of these holds.
+const SEEDS: std::ops::Range<u64> = 0..100;
+
+/// How many seeds a planted bug has.
+const TRIES: u64 = 60;
+
+fn check(seed: u64) -> Report {
+    let report = run::run(&Case::random(seed), None);
+    if let Some(violation) = &report.violation {
+        panic!("seed {seed}: {violation}; `seeds tell {seed}` tells how");
+    }
+    report
+}
+
+#[test]
+fn all_invariants_hold_at_every_seed() {
+    let mut reached = BTreeSet::new();
+    for seed in SEEDS {
+        reached.extend(check(seed).reached.into_keys());
+    }
+    // What no run reaches, nothing is said about.
+    for what in [
+        "effect BeginHandover",
+        "effect Delete",
+        "effect Evict",
+        "effect UndoHandover",
+        "event DeadlinePassed",
+        "event Paused",
+        "event Restarted",
+        "fault clock jumps",
+        "fault death after a commit",
+        "fault death after a send",
+        "fault death before a commit",
+        "fault death before a send",
+        "fault gap in a watch",
+        "fault no leader",
+        "fault nothing can be reached",
+        "fault slow answers",
+        "fault two leaders",
+        "refusal Claimed",
+        "refusal Unavailable",
+    ] {
+        assert!(reached.contains(what), "no seed reaches: {what}");
+    }
+}
+
+#[test]
+fn a_seed_always_leads_to_the_same_story() {
+    for seed in [3, 25, 39, 57] {
+        let case = Case::random(seed);
+        let stories = [(); 2].map(|()| run::tell(&case, None).story);
+        assert!(!stories[0].is_empty(), "seed {seed}");
+        assert_eq!(stories[0], stories[1], "seed {seed}");
+    }
+}
+
+#[test]
+fn each_planted_bug_is_caught_by_an_invariant_meant_for_it() {
+    let escaped = Mutant::ALL.iter().filter(|mutant| {
+        !(0..TRIES).any(|seed| {
+            let violation = run::run(&Case::random(seed), Some(**mutant)).violation;
+            violation.is_some_and(|one| mutant.caught_by().contains(&one.invariant))
+        })
+    });
+    let escaped: Vec<_> = escaped.map(|mutant| mutant.name()).collect();
+    assert!(escaped.is_empty(), "nobody notices: {escaped:?}");
+}

@@ -2,7 +2,7 @@
 //! anything is. Nothing here knows a runtime; whatever a future waits for other than [`Executor::sleep_until`] is woken by
 //! its own waker.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ pub struct Executor(Arc<Mutex<State>>);
 struct State {
     now: Time,
     serial: u64,
-    ready: VecDeque<u64>,
+    ready: BTreeSet<u64>,
     /// By id; `None` while it is being polled.
     tasks: BTreeMap<u64, (Group, Option<Task>)>,
     wakers: BTreeMap<u64, Arc<TaskWaker>>,
@@ -41,7 +41,7 @@ struct TaskWaker {
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         if !self.queued.swap(true, Ordering::Relaxed) {
-            self.executor.lock().ready.push_back(self.id);
+            self.executor.lock().ready.insert(self.id);
         }
     }
 }
@@ -52,7 +52,7 @@ impl Executor {
         Self(Arc::new(Mutex::new(State {
             now,
             serial: 0,
-            ready: VecDeque::new(),
+            ready: BTreeSet::new(),
             tasks: BTreeMap::new(),
             wakers: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -80,7 +80,7 @@ impl Executor {
         });
         state.tasks.insert(id, (group, Some(task)));
         state.wakers.insert(id, waker);
-        state.ready.push_back(id);
+        state.ready.insert(id);
     }
 
     /// Ends all tasks of a group between two polls, as a killed process ends.
@@ -102,7 +102,7 @@ impl Executor {
     pub fn run(&self, mut goes_on: impl FnMut() -> bool) {
         while goes_on() {
             let mut state = self.lock();
-            let Some(id) = state.ready.pop_front() else {
+            let Some(id) = state.ready.pop_first() else {
                 return;
             };
             let (Some(waker), Some((_, slot))) =

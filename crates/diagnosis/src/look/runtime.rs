@@ -118,6 +118,9 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
             out.fine(Fine::Heard, &[RuntimeVersionMismatch]);
             out.fine(Fine::Gone, &[KernelModuleMissing]);
         }
+    } else {
+        // It takes a runtime that answers to refuse kubelet's version.
+        out.fine(Fine::Heard, &[RuntimeVersionMismatch]);
     }
 }
 

@@ -123,6 +123,11 @@ fn a_line_of_trouble_that_is_there_is_evidence_with_its_own_source() {
     assert_eq!(top.evidence[0].source, Source::Mounts);
 }
 
+/// What a look at the host alone takes for the root.
+fn root(facts: &HostFacts) -> Cause {
+    by_host(facts).top().unwrap().cause
+}
+
 #[test]
 fn what_daemons_write_when_they_start_is_no_trouble() {
     let mut facts = containerd_host();
@@ -133,11 +138,15 @@ fn what_daemons_write_when_they_start_is_no_trouble() {
     let report = by_both(&facts, Api::Ready);
     assert!(report.is_silent(), "{report:#?}");
     assert!(!by_host(&facts).findings.iter().any(Finding::is_decided));
-    // Nor is it why the runtime does not answer later.
+    // Nor is it why the runtime does not answer later, or is stopped.
     faults::mute(&mut facts, RuntimeName::Containerd);
-    let report = by_host(&facts);
-    let top = report.top().unwrap();
-    assert_eq!(top.cause, Cause::RuntimeHungContainerd, "{report:#?}");
+    assert_eq!(root(&facts), Cause::RuntimeHungContainerd);
+    let unit = facts.units.get_mut("containerd").unwrap();
+    (unit.active, unit.sub) = ("inactive".into(), "dead".into());
+    (unit.pid, unit.process_state) = (None, None);
+    facts.runtimes[0].answers = None;
+    facts.runtimes[0].socket = Some(false);
+    assert_eq!(root(&facts), Cause::RuntimeDown);
     // A shim that does not fit is told by containerd, and stays a first sign though the runtime answers.
     let mut facts = containerd_host();
     let misfit = "containerd[9]: level=error msg=\"failed to get task\" error=\"rpc error: code = Unimplemented desc = unknown service containerd.task.v3.Task\"";

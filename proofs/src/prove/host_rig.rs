@@ -196,7 +196,9 @@ impl HostRig {
         let what = format!("{} is silent", host.name());
         wait_until(HEALS, &what, async || {
             let seen = self.see(host, boot.trim(), since).await?;
-            let silent = !seen.report.findings.iter().any(Finding::is_decided);
+            // The hosts share this machine's processors: its load is no fault of theirs.
+            let wrong = |one: &Finding| one.is_decided() && one.cause != Cause::CpuStarved;
+            let silent = !seen.report.findings.iter().any(wrong);
             let fine = seen.look.is_ok() && silent && Time::now() >= since;
             let causes = seen.report.findings.iter().map(|finding| finding.cause);
             Ok(if fine {

@@ -139,6 +139,49 @@ impl<K: Kind> Default for Decision<K> {
 }
 
 impl<K: Kind> Decision<K> {
+    /// To record this.
+    pub fn event(event: Event<K>) -> Self {
+        Self {
+            events: vec![event],
+            ..Self::default()
+        }
+    }
+
+    /// To send this.
+    pub fn effect(effect: K::Effect) -> Self {
+        Self {
+            effects: vec![effect],
+            ..Self::default()
+        }
+    }
+
+    /// To wait for this.
+    pub fn wait(waiting: K::Waiting) -> Self {
+        Self {
+            waiting: vec![waiting],
+            ..Self::default()
+        }
+    }
+
+    /// To look again at this time.
+    pub fn wake(at: Time) -> Self {
+        Self {
+            wake: Some(at),
+            ..Self::default()
+        }
+    }
+
+    /// And then that too.
+    pub fn add(&mut self, then: Self) {
+        self.events.extend(then.events);
+        self.effects.extend(then.effects);
+        self.waiting.extend(then.waiting);
+        self.wake = match (self.wake, then.wake) {
+            (Some(own), Some(other)) => Some(own.min(other)),
+            (own, other) => own.or(other),
+        };
+    }
+
     /// Nothing to record and nothing to send: it only waits.
     pub fn is_quiet(&self) -> bool {
         self.events.is_empty() && self.effects.is_empty()

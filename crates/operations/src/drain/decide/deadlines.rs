@@ -6,35 +6,42 @@ use super::super::event::{Fact, NodeJob, NodeOutcome, Phase};
 use super::super::plan::Disposition;
 use super::super::request::Escalation;
 use super::super::state::{HandoverState, NodeState, PodState};
-use super::{Event, Look};
+use super::facts::end;
+use super::{Event, Look, Report, fact};
 use crate::kernel::Attempt;
 
 impl Look<'_> {
-    pub(super) fn deadlines(&mut self, node: &NodeState) {
+    pub(super) fn deadlines(&self, node: &NodeState) -> Report {
         let deadlines = self.state.request.options.deadlines;
-        let Some(started) = node.started else { return };
-        let from = node.deleting.unwrap_or(started);
-        let phase = if self.due(from, deadlines.node_ms) {
-            Some(Phase::Node)
-        } else if !node.done(NodeJob::Claim) {
-            self.due(started, deadlines.claim_ms)
-                .then_some(Phase::Claim)
-        } else if let Some(cordoned) = node.cordoned {
-            self.pod_deadlines(node, cordoned)
-        } else {
-            self.due(started, deadlines.cordon_ms)
-                .then_some(Phase::Cordon)
+        let Some(started) = node.started else {
+            return Report::default();
         };
-        if let Some(phase) = phase {
-            self.escalate(node, phase);
+        let (over, mut report) = self.due(node.deleting.unwrap_or(started), deadlines.node_ms);
+        let mut passed = over.then_some(Phase::Node);
+        if !over {
+            let (phase, then) = if !node.done(NodeJob::Claim) {
+                let (over, then) = self.due(started, deadlines.claim_ms);
+                (over.then_some(Phase::Claim), then)
+            } else if let Some(cordoned) = node.cordoned {
+                self.pod_deadlines(node, cordoned)
+            } else {
+                let (over, then) = self.due(started, deadlines.cordon_ms);
+                (over.then_some(Phase::Cordon), then)
+            };
+            passed = phase;
+            report.add(then);
         }
+        if let Some(phase) = passed {
+            report.add(self.escalate(node, phase));
+        }
+        report
     }
 
-    fn pod_deadlines(&mut self, node: &NodeState, cordoned: model::Time) -> Option<Phase> {
+    fn pod_deadlines(&self, node: &NodeState, cordoned: model::Time) -> (Option<Phase>, Report) {
         let deadlines = self.state.request.options.deadlines;
-        let mut passed = None;
+        let (mut passed, mut report) = (None, Report::default());
         if deadlines.terminate_ms.is_none() && deadlines.evict_ms.is_none() {
-            return None;
+            return (passed, report);
         }
         for pod in node
             .pods
@@ -45,32 +52,34 @@ impl Look<'_> {
                 .snapshot
                 .pod(&pod.plan.pod)
                 .and_then(|current| current.deletion);
-            if let Some(deletion) = deletion {
+            let (phase, (over, then)) = if let Some(deletion) = deletion {
                 let from = deletion.at.max(node.deleting.unwrap_or(deletion.at));
-                if self.due(from, deadlines.terminate_ms) {
-                    passed = passed.max(Some(Phase::Terminate));
-                }
+                (Phase::Terminate, self.due(from, deadlines.terminate_ms))
             } else if pod.accepted().is_none() && node.deleting.is_none() {
                 let from = match &pod.handover {
                     HandoverState::Ready { at, .. } => *at,
                     HandoverState::Begun { .. } => continue,
                     HandoverState::None | HandoverState::Expired => cordoned.max(pod.since),
                 };
-                if self.due(from, deadlines.evict_ms) {
-                    passed = passed.max(Some(Phase::Evict));
-                }
+                (Phase::Evict, self.due(from, deadlines.evict_ms))
+            } else {
+                continue;
+            };
+            report.add(then);
+            if over {
+                passed = passed.max(Some(phase));
             }
         }
-        passed
+        (passed, report)
     }
 
-    pub(super) fn escalate(&mut self, node: &NodeState, phase: Phase) {
+    pub(super) fn escalate(&self, node: &NodeState, phase: Phase) -> Report {
         let mut then = self.state.request.options.escalation;
         if node.cordoned.is_none() && then == Escalation::Delete || node.deleting.is_some() {
             then = Escalation::Stop;
         }
         let name = node.node.name.clone();
-        self.fact(Fact::DeadlinePassed {
+        let mut report = fact(Fact::DeadlinePassed {
             node: name,
             phase,
             then,
@@ -93,14 +102,15 @@ impl Look<'_> {
                         pods: left_behind(node),
                     },
                 };
-                self.end(node, outcome);
+                report.add(end(node, outcome));
             }
             Escalation::Delete => {}
-            Escalation::Wait => self.event(Event::Paused {
+            Escalation::Wait => report.add(Report::event(Event::Paused {
                 by: None,
                 lost: None,
-            }),
+            })),
         }
+        report
     }
 }
 

@@ -5,7 +5,7 @@ use model::{Refusal, Time};
 use super::super::event::{Effect, NodeJob, NodeOutcome, PodJob};
 use super::super::state::{HandoverState, NodeState, PodState};
 use super::nodes::taints;
-use super::{Event, Look, State};
+use super::{Event, Look, Report, State};
 use crate::kernel::{Attempt, Gate, Outcome, after, gate};
 
 /// How long giving back may take after a node has ended, milliseconds: an API server that is restarted meanwhile is
@@ -19,61 +19,71 @@ const MARKS_AFTER_DEADLINE_MS: u64 = 500;
 const UNDO_MS: u64 = 300_000;
 
 impl Look<'_> {
-    pub(super) fn ending(&mut self) {
-        let state = self.state;
+    pub(super) fn ending(&self) -> Report {
+        let mut report = Report::default();
         let mut open = false;
-        for node in &state.body.nodes {
-            let Some((at, outcome)) = &node.ended else {
-                open = true;
-                continue;
+        for node in &self.state.body.nodes {
+            let left = match &node.ended {
+                Some((at, outcome)) => self.left(node, *at, outcome),
+                None => Some(Report::default()),
             };
-            // While no engine ran, nothing could be given back.
-            let from = state.restarted.map_or(*at, |started| started.max(*at));
-            // A pod left with a changed label is worse than an end that comes late.
-            let until = after(from, UNDO_MS);
-            if until > self.now && self.undo_handovers(node) {
-                self.wake(until);
-                open = true;
-                continue;
-            }
-            let window = match outcome {
-                NodeOutcome::TimedOut { .. } => GIVE_BACK_AFTER_DEADLINE_MS,
-                _ => GIVE_BACK_MS,
-            };
-            let until = after(from, window);
-            if until > self.now && self.give_back(node, *at, outcome) {
-                self.wake(until);
-                open = true;
-            }
+            open |= left.is_some();
+            report.add(left.unwrap_or_default());
         }
         if !open {
-            self.event(Event::Ended {
-                outcome: outcome(state),
-            });
+            report.add(Report::event(Event::Ended {
+                outcome: outcome(self.state),
+            }));
         }
+        report
+    }
+
+    /// What is left to do for a node that has ended; `None` when nothing is.
+    fn left(&self, node: &NodeState, at: Time, outcome: &NodeOutcome) -> Option<Report> {
+        // While no engine ran, nothing could be given back.
+        let from = self.state.restarted.map_or(at, |started| started.max(at));
+        let within = |window, left: &dyn Fn() -> Option<Report>| {
+            let until = after(from, window);
+            let mut report = (until > self.now).then(left).flatten()?;
+            report.add(self.wake(until));
+            Some(report)
+        };
+        // A pod left with a changed label is worse than an end that comes late.
+        let undone = within(UNDO_MS, &|| self.undo_handovers(node));
+        let window = match outcome {
+            NodeOutcome::TimedOut { .. } => GIVE_BACK_AFTER_DEADLINE_MS,
+            _ => GIVE_BACK_MS,
+        };
+        undone.or_else(|| within(window, &|| self.give_back(node, at, outcome)))
     }
 
     /// Undoes handovers that took too long, also while the operation is paused: what is ours is not left lying about.
-    pub(super) fn undo_expired(&mut self) {
+    pub(super) fn undo_expired(&self) -> Report {
+        let mut report = Report::default();
         for node in self.state.body.nodes.iter().filter(|node| node.is_active()) {
-            for pod in node.pods.values() {
-                if pod.handover == HandoverState::Expired && pod.is_handed_over() {
-                    self.undo_handover(node, pod);
+            let expired = |pod: &&PodState| pod.handover == HandoverState::Expired;
+            for pod in node.pods.values().filter(expired) {
+                if pod.is_handed_over() {
+                    report.add(self.undo_handover(node, pod).unwrap_or_default());
                 }
             }
         }
+        report
     }
 
-    fn undo_handovers(&mut self, node: &NodeState) -> bool {
-        let mut open = false;
-        for pod in node.pods.values().filter(|pod| pod.is_handed_over()) {
-            open |= self.undo_handover(node, pod);
-        }
-        open
+    fn undo_handovers(&self, node: &NodeState) -> Option<Report> {
+        let handed = node.pods.values().filter(|pod| pod.is_handed_over());
+        handed
+            .filter_map(|pod| self.undo_handover(node, pod))
+            .reduce(|mut all, one| {
+                all.add(one);
+                all
+            })
     }
 
-    /// Sends what is still to be undone on an ended node; whether anything is.
-    fn give_back(&mut self, node: &NodeState, ended: Time, outcome: &NodeOutcome) -> bool {
+    /// Sends what is still to be undone on an ended node; `None` when nothing is.
+    fn give_back(&self, node: &NodeState, ended: Time, outcome: &NodeOutcome) -> Option<Report> {
+        let mut report = Report::default();
         let timed_out = matches!(outcome, NodeOutcome::TimedOut { .. });
         let marks_until = after(ended, MARKS_AFTER_DEADLINE_MS);
         for job in jobs_after(node, outcome, self.state.body.nodes.len() > 1) {
@@ -102,53 +112,43 @@ impl Look<'_> {
                 if marks_until <= self.now {
                     continue;
                 }
-                self.wake(marks_until);
+                report.add(self.wake(marks_until));
             }
             // One after the other: they all change the same object.
-            self.job(node, job);
-            return true;
+            report.add(self.job(node, job));
+            return Some(report);
         }
-        false
+        None
     }
 
-    /// Sends the undo of a handover; whether it is still open.
-    pub(super) fn undo_handover(&mut self, node: &NodeState, pod: &PodState) -> bool {
+    /// Sends the undo of a handover; `None` when there is nothing to undo any more.
+    fn undo_handover(&self, node: &NodeState, pod: &PodState) -> Option<Report> {
         let current = self
             .snapshot
             .pod(&pod.plan.pod)
             .filter(|current| current.uid == pod.plan.uid);
-        let Some(current) = current.filter(|current| !current.is_terminating()) else {
-            return false;
-        };
+        let current = current.filter(|current| !current.is_terminating())?;
+        let open = Some(Report::default());
         // It may be about to go: then there is nothing to undo.
         if let Some(Attempt::Running { .. }) = pod.jobs.get(&PodJob::Evict) {
-            return true;
+            return open;
         }
-        let step = pod.jobs.get(&PodJob::UndoHandover);
-        match step {
-            Some(Attempt::Running { .. }) => return true,
+        match pod.jobs.get(&PodJob::UndoHandover) {
+            Some(Attempt::Running { .. }) => return open,
             Some(Attempt::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
-                Gate::Final => return false,
-                Gate::At(time) if time > self.now => {
-                    self.wake(time);
-                    return true;
-                }
+                Gate::Final => return None,
+                Gate::At(time) if time > self.now => return Some(self.wake(time)),
                 Gate::At(_) => {}
             },
             Some(Attempt::Done { .. } | Attempt::Unknown) | None => {}
         }
         // The first half may still be under way: what it will have written cannot be undone before it is.
-        if !matches!(
-            pod.jobs.get(&PodJob::BeginHandover),
-            Some(Attempt::Running { .. })
-        ) {
-            let target = self.target(&node.node.name, pod, current, PodJob::UndoHandover);
-            self.out.effects.push(Effect::Pod {
-                target,
-                job: PodJob::UndoHandover,
-            });
+        if let Some(Attempt::Running { .. }) = pod.jobs.get(&PodJob::BeginHandover) {
+            return open;
         }
-        true
+        let job = PodJob::UndoHandover;
+        let target = self.target(&node.node.name, pod, current, job);
+        Some(Report::effect(Effect::Pod { target, job }))
     }
 }
 

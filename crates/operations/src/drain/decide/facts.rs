@@ -7,7 +7,7 @@ use super::super::plan::{Disposition, PodPlan, Warning, plan_pod_in};
 use super::super::state::{HandoverState, NodeState, PodState};
 use super::super::why::Why;
 use super::pods::KUBELET_SLACK_MS;
-use super::{Event, Look};
+use super::{Event, Look, Report, fact};
 use crate::kernel::{Attempt, Gate, after, gate};
 
 /// How long a node whose remaining pods are all blocked keeps others of its operation waiting, milliseconds.
@@ -17,93 +17,65 @@ const QUIET_MS: u64 = 500;
 /// The same while nothing shows that our view of the pods is newer than the cordon.
 const QUIET_UNPROVEN_MS: u64 = 2_000;
 
-impl<'a> Look<'a> {
-    pub(super) fn facts(&mut self) {
-        let state = self.state;
-        for node in state.body.nodes.iter().filter(|node| node.is_active()) {
-            self.look_at(&node.node.name);
-        }
-        for node in state.body.nodes.iter().filter(|node| node.ended.is_none()) {
-            if state.cancelled.is_some() {
-                self.end(node, NodeOutcome::Cancelled);
+impl Look<'_> {
+    pub(super) fn facts(&self) -> Report {
+        let mut report = Report::default();
+        for node in &self.state.body.nodes {
+            if node.ended.is_some() {
+                continue;
+            }
+            if self.state.cancelled.is_some() {
+                report.add(end(node, NodeOutcome::Cancelled));
             } else if node.is_active() {
-                self.node_facts(node);
+                report.add(self.node_facts(node));
             }
         }
+        report
     }
 
-    pub(super) fn end(&mut self, node: &NodeState, outcome: NodeOutcome) {
-        self.fact(Fact::NodeEnded {
-            node: node.node.name.clone(),
-            outcome,
-        });
-    }
-
-    fn node_facts(&mut self, node: &NodeState) {
-        let snapshot = self.snapshot;
-        let Some(seen) = snapshot
+    fn node_facts(&self, node: &NodeState) -> Report {
+        let Some(seen) = self
+            .snapshot
             .node(&node.node.name)
             .filter(|seen| seen.uid == node.node.uid)
         else {
-            return self.end(node, NodeOutcome::Vanished);
+            return end(node, NodeOutcome::Vanished);
         };
-        if let Some(refusal) = self.refused_for_good(node) {
-            return self.end(node, NodeOutcome::Refused { refusal });
+        if let Some(refusal) = refused_for_good(node) {
+            return end(node, NodeOutcome::Refused { refusal });
         }
+        let mut report = Report::default();
         if node.cordoned.is_none() {
             if seen.unschedulable && node.done(NodeJob::Cordon) {
-                self.fact(Fact::NodeCordoned {
+                report.add(fact(Fact::NodeCordoned {
                     node: node.node.name.clone(),
-                });
+                }));
             }
         } else if !seen.unschedulable {
-            return self.end(node, NodeOutcome::Uncordoned);
+            return end(node, NodeOutcome::Uncordoned);
         } else {
-            self.new_pods(node, seen);
+            report.add(self.new_pods(node, seen));
             for pod in node.pods.values().filter(|pod| pod.gone.is_none()) {
-                self.pod_facts(node, seen, pod);
+                report.add(self.pod_facts(node, seen, pod));
             }
-            if self.out.events.is_empty() {
-                self.completion(node, seen);
+            if report.events.is_empty() {
+                report.add(self.completion(node, seen));
             }
         }
-        if self.out.events.is_empty() {
-            self.deadlines(node);
+        if report.events.is_empty() {
+            report.add(self.deadlines(node));
         }
-    }
-
-    /// Claim or cordon refused in a way no waiting will change.
-    fn refused_for_good(&self, node: &NodeState) -> Option<Refusal> {
-        [NodeJob::Claim, NodeJob::Cordon]
-            .iter()
-            .find_map(|job| match node.jobs.get(job) {
-                Some(Attempt::Refused { refusal, at, times })
-                    if gate(refusal, *at, *times) == Gate::Final =>
-                {
-                    Some(refusal.clone())
-                }
-                _ => None,
-            })
+        report
     }
 
     /// Pods that came before the cordon was seen, or that tolerate it.
-    fn new_pods(&mut self, node: &NodeState, seen: &Node) {
+    fn new_pods(&self, node: &NodeState, seen: &Node) -> Report {
+        let mut report = Report::default();
         let here = self.here.get(&*node.node.name).into_iter().flatten();
-        let new: Vec<_> = here
-            .filter(|(uid, _)| !node.pods.contains_key(uid))
-            .map(|(_, pod)| *pod)
-            .collect();
-        for pod in new {
-            let plan = self.plan_of(node, seen, pod);
-            self.planned(node, plan);
+        for (_, pod) in here.filter(|(uid, _)| !node.pods.contains_key(uid)) {
+            report.add(planned(node, self.plan_of(node, seen, pod)));
         }
-    }
-
-    pub(super) fn planned(&mut self, node: &NodeState, plan: PodPlan) {
-        self.fact(Fact::PodPlanned {
-            node: node.node.name.clone(),
-            plan,
-        });
+        report
     }
 
     /// The plan for a pod as things are now. A pod that tolerates the cordon and keeps coming back is not evicted for
@@ -122,58 +94,66 @@ impl<'a> Look<'a> {
         plan
     }
 
-    fn pod_facts(&mut self, node: &NodeState, seen: &Node, pod: &PodState) {
+    fn pod_facts(&self, node: &NodeState, seen: &Node, pod: &PodState) -> Report {
         let name = &node.node.name;
         let Some(current) = self.current(name, &pod.plan.uid) else {
-            return self.fact(Fact::PodGone {
+            return fact(Fact::PodGone {
                 node: name.clone(),
                 pod: pod.plan.uid.clone(),
             });
         };
-        if self.traces(pod, current) {
-            return;
+        if let Some(answered) = self.traces(pod, current) {
+            return Report::event(answered);
         }
-        if let Some(plan) = self.changed_plan(node, seen, pod, current) {
-            self.planned(node, plan);
+        let (fresh, mut report) = self.changed_plan(node, seen, pod, current);
+        if let Some(plan) = fresh {
+            report.add(planned(node, plan));
         }
-        if let HandoverState::Ready { at, .. } = &pod.handover
-            && let Some(plan) = &pod.plan.handover
-            && pod.accepted().is_none()
-            && !current.is_terminating()
-            && self.replaced_by(current, plan).is_err()
-            && self.due(*at, self.state.request.options.deadlines.handover_ms)
-        {
-            // The replacement was Ready and is not any more.
-            self.fact(Fact::HandoverExpired {
-                node: name.clone(),
-                pod: pod.plan.uid.clone(),
-            });
+        report.add(self.handover_facts(node, pod, current));
+        report
+    }
+
+    /// How a handover that is under way stands.
+    fn handover_facts(&self, node: &NodeState, pod: &PodState, current: &Pod) -> Report {
+        let Some(plan) = &pod.plan.handover else {
+            return Report::default();
+        };
+        if pod.accepted().is_some() || current.is_terminating() {
+            return Report::default();
         }
-        if let (HandoverState::Begun { at }, Some(plan)) = (&pod.handover, &pod.plan.handover)
-            && pod.accepted().is_none()
-            && !current.is_terminating()
-        {
-            match self.replaced_by(current, plan) {
-                Ok(replacement) => self.fact(Fact::ReplacementReady {
-                    node: name.clone(),
-                    pod: pod.plan.uid.clone(),
-                    replacement,
-                }),
-                Err(_) if self.due(*at, self.state.request.options.deadlines.handover_ms) => {
-                    self.fact(Fact::HandoverExpired {
-                        node: name.clone(),
-                        pod: pod.plan.uid.clone(),
-                    });
+        let (since, begun) = match &pod.handover {
+            HandoverState::Begun { at } => (*at, true),
+            HandoverState::Ready { at, .. } => (*at, false),
+            HandoverState::None | HandoverState::Expired => return Report::default(),
+        };
+        let (name, uid) = (node.node.name.clone(), pod.plan.uid.clone());
+        match self.replaced_by(current, plan) {
+            Ok(replacement) if begun => fact(Fact::ReplacementReady {
+                node: name,
+                pod: uid,
+                replacement,
+            }),
+            Ok(_) => Report::default(),
+            // Also when the replacement was Ready and is not any more.
+            Err(_) => {
+                let limit = self.state.request.options.deadlines.handover_ms;
+                let (over, mut report) = self.due(since, limit);
+                if over {
+                    report.add(fact(Fact::HandoverExpired {
+                        node: name,
+                        pod: uid,
+                    }));
                 }
-                Err(_) => {}
+                report
             }
         }
     }
 
-    /// A write that was sent before a restart, or answered without a verdict, shows in the object.
-    fn traces(&mut self, pod: &PodState, current: &Pod) -> bool {
+    /// A write that was sent before a restart, or answered without a verdict, shows in the object. One is enough: another
+    /// would be a second acceptance.
+    fn traces(&self, pod: &PodState, current: &Pod) -> Option<Event> {
         if pod.accepted().is_some() {
-            return false;
+            return None;
         }
         for (job, step) in pod.jobs.iter() {
             let no_verdict = matches!(
@@ -201,50 +181,51 @@ impl<'a> Look<'a> {
                     .target
                     .clone()
                     .unwrap_or_else(|| self.target(node, pod, current, *job));
-                self.event(Event::Answered {
+                return Some(Event::Answered {
                     effect: Effect::Pod { target, job: *job },
                     refusal: None,
                     inferred: true,
                 });
-                // One is enough: the other would be a second acceptance.
-                return true;
             }
         }
-        false
+        None
     }
 
     /// The new plan of a pod whose plan rests on something that has changed, and with which nothing was begun.
     fn changed_plan(
-        &mut self,
+        &self,
         node: &NodeState,
         seen: &Node,
         pod: &PodState,
         current: &Pod,
-    ) -> Option<PodPlan> {
+    ) -> (Option<PodPlan>, Report) {
+        let unchanged = (None, Report::default());
         if pod.jobs.any_running() {
-            return None;
+            return unchanged;
         }
         let limit = self.state.request.options.skip_wait_for_delete_seconds;
         if let (Some(limit @ 1..), Some(deletion)) = (limit, current.deletion) {
             if pod.plan.disposition == Disposition::Skip {
-                return None;
+                return unchanged;
             }
             // Whole seconds, as kubectl counts them: no longer than the limit is still waited for.
             let at = deletion.at.as_second() + i64::from(limit) + 1;
             let at = model::Time::from_second(at).unwrap_or(model::Time::MAX);
-            self.wake(at);
-            return (at <= self.now).then(|| self.plan_of(node, seen, current));
+            let fresh = (at <= self.now).then(|| self.plan_of(node, seen, current));
+            return (fresh, self.wake(at));
         }
         let begun = pod.handover != HandoverState::None || pod.accepted().is_some();
         if pod.plan.disposition != Disposition::Blocked || begun {
-            return None;
+            return unchanged;
         }
         let fresh = self.plan_of(node, seen, current);
-        (fresh.disposition != pod.plan.disposition || fresh.why != pod.plan.why).then_some(fresh)
+        let changed = fresh.disposition != pod.plan.disposition || fresh.why != pod.plan.why;
+        (changed.then_some(fresh), Report::default())
     }
 
     /// The node is drained, or as far as it can get.
-    fn completion(&mut self, node: &NodeState, seen: &Node) {
+    fn completion(&self, node: &NodeState, seen: &Node) -> Report {
+        let mut report = Report::default();
         let left: Vec<_> = node
             .pods
             .values()
@@ -268,18 +249,27 @@ impl<'a> Look<'a> {
                 .collect::<Vec<_>>()
         };
         if leaving.is_empty() {
-            if !self.is_settled(node, seen) {
-                return;
+            let Some(settled) = self.settled(node, seen) else {
+                return report;
+            };
+            if settled > self.now {
+                return self.wake(settled);
             }
             let outcome = if silent || !skipped.is_empty() {
                 NodeOutcome::Unproven { pods: skipped }
             } else {
                 NodeOutcome::Drained
             };
-            return self.end(node, outcome);
+            return end(node, outcome);
         }
-        if silent && leaving.iter().all(|pod| self.overdue(pod)) {
-            return self.end(node, NodeOutcome::Unproven { pods: keys() });
+        if silent {
+            let overdue: Vec<_> = leaving.iter().map(|pod| self.overdue(pod)).collect();
+            if overdue.iter().all(|at| at.is_some_and(|at| at <= self.now)) {
+                return end(node, NodeOutcome::Unproven { pods: keys() });
+            }
+            for at in overdue.into_iter().flatten() {
+                report.add(self.wake(at));
+            }
         }
         let stopped: Option<Vec<_>> = leaving.iter().map(|pod| self.stopped(node, pod)).collect();
         if let Some(stopped) = stopped {
@@ -291,7 +281,7 @@ impl<'a> Look<'a> {
                 },
                 None => NodeOutcome::Blocked { pods: keys() },
             };
-            return self.end(node, outcome);
+            return end(node, outcome);
         }
         let expired = |pod: &&PodState| pod.handover == HandoverState::Expired;
         if self.state.paused.is_none()
@@ -302,7 +292,8 @@ impl<'a> Look<'a> {
                 .all(|pod| self.is_stuck_in_plan(pod) || self.stopped(node, pod).is_some())
         {
             // Nothing else moves here any more: now the handover that took too long has its consequence.
-            return self.escalate(node, Phase::Handover);
+            report.add(self.escalate(node, Phase::Handover));
+            return report;
         }
         let keeps_others = self
             .state
@@ -312,20 +303,21 @@ impl<'a> Look<'a> {
             .any(|other| other.started.is_none() && other.ended.is_none());
         if keeps_others && leaving.iter().all(|pod| self.is_stuck_in_plan(pod)) {
             let moved = node.pods.values().filter_map(|pod| pod.gone).max();
-            if let Some(since) = moved.max(node.cordoned)
-                && self.due(since, Some(BLOCKED_PATIENCE_MS))
-            {
-                self.end(node, NodeOutcome::Blocked { pods: keys() });
+            if let Some(since) = moved.max(node.cordoned) {
+                let (over, then) = self.due(since, Some(BLOCKED_PATIENCE_MS));
+                report.add(then);
+                if over {
+                    report.add(end(node, NodeOutcome::Blocked { pods: keys() }));
+                }
             }
         }
+        report
     }
 
-    /// Whether no pod can be on its way any more: the scheduler binds to a node for a moment after it was cordoned, and
-    /// our view of the pods may be older than that of the node.
-    fn is_settled(&mut self, node: &NodeState, seen: &Node) -> bool {
-        let Some(cordoned) = node.cordoned else {
-            return false;
-        };
+    /// From when on no pod can be on its way any more: the scheduler binds to a node for a moment after it was cordoned,
+    /// and our view of the pods may be older than that of the node.
+    fn settled(&self, node: &NodeState, seen: &Node) -> Option<model::Time> {
+        let cordoned = node.cordoned?;
         let newer = |version: ResourceVersion| version > seen.version;
         let fresh = node
             .pods
@@ -333,9 +325,8 @@ impl<'a> Look<'a> {
             .filter_map(|uid| self.snapshot.leaving_since(uid))
             .any(newer)
             || self.snapshot.pods().iter().any(|pod| newer(pod.version));
-        let quiet = after(cordoned, if fresh { QUIET_MS } else { QUIET_UNPROVEN_MS });
-        self.wake(quiet);
-        quiet <= self.now
+        let quiet = if fresh { QUIET_MS } else { QUIET_UNPROVEN_MS };
+        Some(after(cordoned, quiet))
     }
 
     fn is_stuck_in_plan(&self, pod: &PodState) -> bool {
@@ -393,20 +384,40 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Terminating for longer than its grace period.
-    fn overdue(&mut self, pod: &PodState) -> bool {
-        let deletion = self
-            .snapshot
-            .pod(&pod.plan.pod)
-            .and_then(|current| current.deletion);
-        let Some(deletion) = deletion else {
-            return false;
-        };
+    /// From when on a pod terminates for longer than its grace period; `None` when it does not terminate.
+    fn overdue(&self, pod: &PodState) -> Option<model::Time> {
+        let deletion = self.snapshot.pod(&pod.plan.pod)?.deletion?;
         // Kubelet's last word sets the time of deletion to now, a moment before the object goes.
-        let at = after(deletion.at, KUBELET_SLACK_MS);
-        self.wake(at);
-        at <= self.now
+        Some(after(deletion.at, KUBELET_SLACK_MS))
     }
+}
+
+pub(super) fn end(node: &NodeState, outcome: NodeOutcome) -> Report {
+    fact(Fact::NodeEnded {
+        node: node.node.name.clone(),
+        outcome,
+    })
+}
+
+pub(super) fn planned(node: &NodeState, plan: PodPlan) -> Report {
+    fact(Fact::PodPlanned {
+        node: node.node.name.clone(),
+        plan,
+    })
+}
+
+/// Claim or cordon refused in a way no waiting will change.
+fn refused_for_good(node: &NodeState) -> Option<Refusal> {
+    [NodeJob::Claim, NodeJob::Cordon]
+        .iter()
+        .find_map(|job| match node.jobs.get(job) {
+            Some(Attempt::Refused { refusal, at, times })
+                if gate(refusal, *at, *times) == Gate::Final =>
+            {
+                Some(refusal.clone())
+            }
+            _ => None,
+        })
 }
 
 /// How often pods of the same controller may come back to the node before the next one is left alone.

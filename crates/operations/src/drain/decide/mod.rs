@@ -139,28 +139,30 @@ pub fn decide(state: &State, world: &World<'_>) -> Decision {
         now,
         ..
     } = *world;
-    let mut look = Look {
+    if state.ended.is_some() || state.plan.is_none() {
+        return Report::default();
+    }
+    let look = Look {
         state,
         snapshot,
         fleet,
         index: Index::new(snapshot),
         replacements: OnceCell::new(),
-        here: BTreeMap::new(),
+        here: pods_here(state, snapshot),
         now,
-        out: Decision::default(),
     };
-    if state.ended.is_some() || state.plan.is_none() {
-        return look.out;
+    let mut report = look.facts();
+    if report.events.is_empty() {
+        report.add(look.node_effects());
+        report.add(look.pod_effects());
+        report.add(look.undo_expired());
+        report.add(look.ending());
     }
-    look.facts();
-    if look.out.events.is_empty() {
-        look.node_effects();
-        look.pod_effects();
-        look.undo_expired();
-        look.ending();
-    }
-    look.out
+    report
 }
+
+/// What a phase of a decision comes to; the decision is all of them.
+type Report = Decision;
 
 /// One look at everything.
 struct Look<'a> {
@@ -169,10 +171,19 @@ struct Look<'a> {
     fleet: &'a Fleet,
     index: Index<'a>,
     replacements: OnceCell<Replacements<'a>>,
-    /// Pods on the nodes in work, by node and UID.
-    here: BTreeMap<&'a str, BTreeMap<&'a Uid, &'a Arc<Pod>>>,
+    here: Here<'a>,
     now: Time,
-    out: Decision,
+}
+
+/// Pods on the nodes in work, by node and UID.
+type Here<'a> = BTreeMap<&'a str, BTreeMap<&'a Uid, &'a Arc<Pod>>>;
+
+fn pods_here<'a>(state: &'a State, snapshot: &'a Snapshot) -> Here<'a> {
+    let active = state.body.nodes.iter().filter(|node| node.is_active());
+    let pods = |name| snapshot.pods_on(name).map(|pod| (&pod.uid, pod)).collect();
+    active
+        .map(|node| (&*node.node.name, pods(&node.node.name)))
+        .collect()
 }
 
 impl<'a> Look<'a> {
@@ -181,42 +192,33 @@ impl<'a> Look<'a> {
         self.here.get(node)?.get(uid).copied()
     }
 
-    fn look_at(&mut self, node: &'a str) {
-        let pods = self.snapshot.pods_on(node);
-        let pods = pods.map(|pod| (&pod.uid, pod)).collect();
-        self.here.insert(node, pods);
-    }
-
-    fn event(&mut self, event: Event) {
-        self.out.events.push(event);
-    }
-
-    fn fact(&mut self, fact: Fact) {
-        self.event(Event::Fact(fact));
-    }
-
-    fn wait(&mut self, node: &Text, pod: Option<&ObjectKey>, on: WaitingOn) {
-        self.out.waiting.push(Waiting {
-            node: node.clone(),
-            pod: pod.cloned(),
-            on,
-        });
-    }
-
     /// Asks to be woken at `at`, if that is still to come.
-    fn wake(&mut self, at: Time) {
+    fn wake(&self, at: Time) -> Report {
         if at > self.now {
-            self.out.wake = Some(self.out.wake.map_or(at, |wake| wake.min(at)));
+            Report::wake(at)
+        } else {
+            Report::default()
         }
     }
 
     /// Whether a deadline that started at `from` is over; asks to be woken for it otherwise. Time before the last
     /// resume does not count, and none does while the operation is paused.
-    fn due(&mut self, from: Time, milliseconds: Option<u64>) -> bool {
-        let Some(at) = self.state.due(from, milliseconds) else {
-            return false;
-        };
-        self.wake(at);
-        at <= self.now
+    fn due(&self, from: Time, milliseconds: Option<u64>) -> (bool, Report) {
+        match self.state.due(from, milliseconds) {
+            Some(at) => (at <= self.now, self.wake(at)),
+            None => (false, Report::default()),
+        }
     }
+}
+
+fn fact(fact: Fact) -> Report {
+    Report::event(Event::Fact(fact))
+}
+
+fn wait(node: &Text, pod: Option<&ObjectKey>, on: WaitingOn) -> Report {
+    Report::wait(Waiting {
+        node: node.clone(),
+        pod: pod.cloned(),
+        on,
+    })
 }

@@ -6,26 +6,29 @@ use model::Text;
 
 use super::super::event::{Effect, Fact, NodeJob};
 use super::super::state::NodeState;
-use super::{Look, WaitingOn};
+use super::{Look, Report, WaitingOn, fact, wait};
 use crate::kernel::{Attempt, Gate, gate};
 
 impl Look<'_> {
-    pub(super) fn node_effects(&mut self) {
-        let state = self.state;
+    pub(super) fn node_effects(&self) -> Report {
+        let mut report = Report::default();
+        let nodes = &self.state.body.nodes;
         if !self.state.works() {
-            for node in state.body.nodes.iter().filter(|node| node.ended.is_none()) {
-                self.wait(&node.node.name, None, WaitingOn::Person);
+            for node in nodes.iter().filter(|node| node.ended.is_none()) {
+                report.add(wait(&node.node.name, None, WaitingOn::Person));
             }
-            return;
+            return report;
         }
-        self.start_nodes();
-        for node in state.body.nodes.iter().filter(|node| node.is_active()) {
-            self.prepare(node);
+        report.add(self.start_nodes());
+        for node in nodes.iter().filter(|node| node.is_active()) {
+            report.add(self.prepare(node));
         }
+        report
     }
 
     /// Starts as many nodes as the limits admit, in order; the others get the soft taint and wait.
-    fn start_nodes(&mut self) {
+    fn start_nodes(&self) -> Report {
+        let mut report = Report::default();
         let state = self.state;
         let limits = state.request.options.limits;
         let (mut all, mut zones, mut pools) = (0, BTreeMap::new(), BTreeMap::new());
@@ -72,48 +75,50 @@ impl Look<'_> {
                 all += 1;
                 *in_zone += 1;
                 *in_pool += 1;
-                self.fact(Fact::NodeStarted {
+                report.add(fact(Fact::NodeStarted {
                     node: node.node.name.clone(),
-                });
+                }));
             } else {
-                self.wait(&node.node.name, None, WaitingOn::Turn);
-                self.job(node, NodeJob::TaintNext);
+                report.add(wait(&node.node.name, None, WaitingOn::Turn));
+                report.add(self.job(node, NodeJob::TaintNext));
             }
         }
+        report
     }
 
     /// Claim, then cordon; the rest beside the work on pods.
-    fn prepare(&mut self, node: &NodeState) {
+    fn prepare(&self, node: &NodeState) -> Report {
         if !node.done(NodeJob::Claim) {
-            self.job(node, NodeJob::Claim);
+            self.job(node, NodeJob::Claim)
         } else if !node.done(NodeJob::Cordon) {
-            self.job(node, NodeJob::Cordon);
+            self.job(node, NodeJob::Cordon)
         } else if node.cordoned.is_none() {
-            self.wait(&node.node.name, None, WaitingOn::Cordon);
+            wait(&node.node.name, None, WaitingOn::Cordon)
         } else {
-            self.once(node, NodeJob::MarkProgress);
+            let mut report = once(node, NodeJob::MarkProgress);
             if taints(node) {
-                self.job(node, NodeJob::UntaintNext);
+                report.add(self.job(node, NodeJob::UntaintNext));
             }
+            report
         }
     }
 
     /// Sends a write to a node unless it is done or running; a refused one is tried again when its time comes.
-    pub(super) fn job(&mut self, node: &NodeState, job: NodeJob) {
+    pub(super) fn job(&self, node: &NodeState, job: NodeJob) -> Report {
+        let name = &node.node.name;
         match node.jobs.get(&job) {
-            Some(Attempt::Done { .. }) => return,
-            Some(Attempt::Running { .. }) => {
-                return self.wait(&node.node.name, None, WaitingOn::Answer);
-            }
+            Some(Attempt::Done { .. }) => return Report::default(),
+            Some(Attempt::Running { .. }) => return wait(name, None, WaitingOn::Answer),
             Some(Attempt::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
-                Gate::Final => return,
+                Gate::Final => return Report::default(),
                 Gate::At(time) if time > self.now => {
-                    self.wake(time);
                     let on = WaitingOn::Retry {
                         refusal: refusal.clone(),
                         at: Some(time),
                     };
-                    return self.wait(&node.node.name, None, on);
+                    let mut report = wait(name, None, on);
+                    report.add(self.wake(time));
+                    return report;
                 }
                 Gate::At(_) => {}
             },
@@ -128,22 +133,24 @@ impl Look<'_> {
             _ => None,
         };
         if let Some(Attempt::Running { .. }) = undoes.and_then(|job| node.jobs.get(&job)) {
-            return self.wait(&node.node.name, None, WaitingOn::Answer);
+            return wait(name, None, WaitingOn::Answer);
         }
-        self.out.effects.push(Effect::Node {
-            node: node.node.clone(),
-            job,
-        });
+        send(node, job)
     }
+}
 
-    /// Sends a write that is only for the eyes of others: one refusal ends it.
-    pub(super) fn once(&mut self, node: &NodeState, job: NodeJob) {
-        if matches!(node.jobs.get(&job), None | Some(Attempt::Unknown)) {
-            self.out.effects.push(Effect::Node {
-                node: node.node.clone(),
-                job,
-            });
-        }
+fn send(node: &NodeState, job: NodeJob) -> Report {
+    Report::effect(Effect::Node {
+        node: node.node.clone(),
+        job,
+    })
+}
+
+/// Sends a write that is only for the eyes of others: one refusal ends it.
+fn once(node: &NodeState, job: NodeJob) -> Report {
+    match node.jobs.get(&job) {
+        None | Some(Attempt::Unknown) => send(node, job),
+        Some(_) => Report::default(),
     }
 }
 

@@ -13,7 +13,8 @@ use super::super::kind::eviction;
 use super::super::plan::Disposition;
 use super::super::state::{HandoverState, NodeState, PodState};
 use super::super::why::Why;
-use super::{Look, WaitingOn};
+use super::facts::planned;
+use super::{Look, Report, WaitingOn, wait};
 use crate::kernel::{Attempt, Eviction, Gate, after, gate};
 
 /// Evictions in flight at once: past this the API server only queues.
@@ -47,10 +48,11 @@ struct Quota {
 }
 
 impl Look<'_> {
-    pub(super) fn pod_effects(&mut self) {
+    pub(super) fn pod_effects(&self) -> Report {
+        let mut report = Report::default();
         let state = self.state;
         if !self.state.works() {
-            return;
+            return report;
         }
         let mut quota = self.quota();
         for node in state
@@ -76,9 +78,10 @@ impl Look<'_> {
                 .into_iter()
                 .filter(|pod| pod.plan.disposition != Disposition::Skip)
             {
-                self.pod(node, pod, &mut quota);
+                report.add(self.pod(node, pod, &mut quota));
             }
         }
+        report
     }
 
     fn quota(&self) -> Quota {
@@ -111,11 +114,12 @@ impl Look<'_> {
         quota
     }
 
-    fn pod(&mut self, node: &NodeState, pod: &PodState, quota: &mut Quota) {
+    fn pod(&self, node: &NodeState, pod: &PodState, quota: &mut Quota) -> Report {
         let name = &node.node.name;
         let key = &pod.plan.pod;
+        let mut report = Report::default();
         let Some(current) = self.current(name, &pod.plan.uid) else {
-            return;
+            return report;
         };
         if let Some(deletion) = current.deletion {
             let on = if deletion.grace_seconds == Some(0) && !current.finalizers.is_empty() {
@@ -123,15 +127,16 @@ impl Look<'_> {
                     finalizers: current.finalizers.to_vec(),
                 }
             } else if after(deletion.at, KUBELET_SLACK_MS) > self.now {
-                self.wake(after(deletion.at, KUBELET_SLACK_MS));
+                report.add(self.wake(after(deletion.at, KUBELET_SLACK_MS)));
                 WaitingOn::Grace { until: deletion.at }
             } else {
                 WaitingOn::Stuck { since: deletion.at }
             };
-            return self.wait(name, Some(key), on);
+            report.add(wait(name, Some(key), on));
+            return report;
         }
         if pod.accepted().is_some() {
-            return self.wait(name, Some(key), WaitingOn::Answer);
+            return wait(name, Some(key), WaitingOn::Answer);
         }
         // Deleting what comes back changes nothing either.
         let in_vain = matches!(pod.plan.why, Why::Boomerang { .. });
@@ -139,7 +144,7 @@ impl Look<'_> {
             return self.send(node, pod, current, PodJob::Delete, quota);
         }
         match pod.plan.disposition {
-            Disposition::Skip => {}
+            Disposition::Skip => report,
             Disposition::Blocked => self.blocked(name, pod, current),
             Disposition::Delete => self.send(node, pod, current, PodJob::Delete, quota),
             Disposition::Evict => self.evict(node, pod, current, quota),
@@ -147,7 +152,7 @@ impl Look<'_> {
         }
     }
 
-    fn blocked(&mut self, name: &Text, pod: &PodState, current: &Pod) {
+    fn blocked(&self, name: &Text, pod: &PodState, current: &Pod) -> Report {
         let on = match &pod.plan.why {
             Why::TwoBudgets { budgets } => WaitingOn::TwoBudgets {
                 budgets: budgets.clone(),
@@ -164,14 +169,20 @@ impl Look<'_> {
                 flag: why.needs_flag().unwrap_or_default().into(),
             },
         };
-        self.wait(name, Some(&pod.plan.pod), on);
+        wait(name, Some(&pod.plan.pod), on)
     }
 
-    fn hand_over(&mut self, node: &NodeState, pod: &PodState, current: &Pod, quota: &mut Quota) {
+    fn hand_over(
+        &self,
+        node: &NodeState,
+        pod: &PodState,
+        current: &Pod,
+        quota: &mut Quota,
+    ) -> Report {
         let name = &node.node.name;
         let key = &pod.plan.pod;
         let Some(plan) = &pod.plan.handover else {
-            return;
+            return Report::default();
         };
         match &pod.handover {
             HandoverState::None => {
@@ -184,21 +195,20 @@ impl Look<'_> {
                     let on = WaitingOn::HandoverSlot {
                         workload: plan.workload.clone(),
                     };
-                    return self.wait(name, Some(key), on);
+                    return wait(name, Some(key), on);
                 }
                 *busy += 1 - mine;
-                self.send(node, pod, current, PodJob::BeginHandover, quota);
+                self.send(node, pod, current, PodJob::BeginHandover, quota)
             }
-            HandoverState::Begun { .. } => {
-                if let Err(progress) = self.replaced_by(current, plan) {
-                    self.replacement(node, pod, progress);
-                }
-            }
+            HandoverState::Begun { .. } => match self.replaced_by(current, plan) {
+                Ok(_) => Report::default(),
+                Err(progress) => self.replacement(node, pod, progress),
+            },
             HandoverState::Ready { .. } => match self.replaced_by(current, plan) {
                 Ok(_) => self.evict(node, pod, current, quota),
                 Err(progress) => self.replacement(node, pod, progress),
             },
-            HandoverState::Expired => self.wait(name, Some(key), WaitingOn::HandoverExpired),
+            HandoverState::Expired => wait(name, Some(key), WaitingOn::HandoverExpired),
         }
     }
 
@@ -221,7 +231,8 @@ impl Look<'_> {
         handover::replaced_by(replacements, old, plan, self.now)
     }
 
-    fn replacement(&mut self, node: &NodeState, pod: &PodState, progress: Progress) {
+    fn replacement(&self, node: &NodeState, pod: &PodState, progress: Progress) -> Report {
+        let mut report = Report::default();
         let on = match progress {
             Progress::NotReady {
                 replacement,
@@ -229,7 +240,7 @@ impl Look<'_> {
                 until,
             } => {
                 if let Some(until) = until {
-                    self.wake(until);
+                    report.add(self.wake(until));
                 }
                 WaitingOn::Replacement {
                     replacement,
@@ -242,11 +253,12 @@ impl Look<'_> {
                 unschedulable: None,
             },
         };
-        self.wait(&node.node.name, Some(&pod.plan.pod), on);
+        report.add(wait(&node.node.name, Some(&pod.plan.pod), on));
+        report
     }
 
     /// Evicts when the budget has room that no other eviction of ours is about to use.
-    fn evict(&mut self, node: &NodeState, pod: &PodState, current: &Pod, quota: &mut Quota) {
+    fn evict(&self, node: &NodeState, pod: &PodState, current: &Pod, quota: &mut Quota) -> Report {
         let budgets = if budget::bypasses(current) {
             Vec::new()
         } else {
@@ -255,7 +267,7 @@ impl Look<'_> {
         let name = &node.node.name;
         let key = &pod.plan.pod;
         if matches!(pod.jobs.get(&PodJob::Evict), Some(Attempt::Running { .. })) {
-            return self.wait(name, Some(key), WaitingOn::Answer);
+            return wait(name, Some(key), WaitingOn::Answer);
         }
         match budgets.as_slice() {
             [] => {}
@@ -274,14 +286,15 @@ impl Look<'_> {
                     if only.allowed - (spoken.unsettled - own).max(0) < 1
                         || spoken.in_flight >= IN_FLIGHT_PER_BUDGET
                     {
+                        let mut report = wait(name, Some(key), budget_wait(only));
                         if let Some(settles) = spoken.settles {
-                            self.wake(settles);
+                            report.add(self.wake(settles));
                         }
-                        return self.wait(name, Some(key), budget_wait(only));
+                        return report;
                     }
                 }
                 Outlook::Later { .. } => {
-                    return self.wait(name, Some(key), budget_wait(only));
+                    return wait(name, Some(key), budget_wait(only));
                 }
                 Outlook::Never => {
                     return self.replan_or(node, pod, current, || budget_wait(only));
@@ -292,26 +305,26 @@ impl Look<'_> {
                 return self.replan_or(node, pod, current, || WaitingOn::TwoBudgets { budgets });
             }
         }
-        self.send(node, pod, current, PodJob::Evict, quota);
+        self.send(node, pod, current, PodJob::Evict, quota)
     }
 
     /// Budgets have come to be so that the pod cannot be evicted: it may be handed over, or is blocked, or waits.
     fn replan_or(
-        &mut self,
+        &self,
         node: &NodeState,
         pod: &PodState,
         current: &Pod,
         on: impl FnOnce() -> WaitingOn,
-    ) {
+    ) -> Report {
         if pod.handover == HandoverState::None
             && let Some(seen) = self.snapshot.node(&node.node.name)
         {
             let fresh = self.plan_of(node, seen, current);
             if fresh.disposition != pod.plan.disposition {
-                return self.planned(node, fresh);
+                return planned(node, fresh);
             }
         }
-        self.wait(&node.node.name, Some(&pod.plan.pod), on());
+        wait(&node.node.name, Some(&pod.plan.pod), on())
     }
 
     /// Counts an eviction against its budgets, unless a budget's status as we see it counts it already. The server
@@ -342,43 +355,44 @@ impl Look<'_> {
 
     /// Sends a write to a pod, unless one is under way or has to wait; looks at the pod once more before it does.
     fn send(
-        &mut self,
+        &self,
         node: &NodeState,
         pod: &PodState,
         current: &Pod,
         job: PodJob,
         quota: &mut Quota,
-    ) {
+    ) -> Report {
         let name = &node.node.name;
         let key = &pod.plan.pod;
         match pod.jobs.get(&job) {
-            Some(Attempt::Running { .. }) => return self.wait(name, Some(key), WaitingOn::Answer),
+            Some(Attempt::Running { .. }) => return wait(name, Some(key), WaitingOn::Answer),
             Some(Attempt::Refused { refusal, at, times }) => {
                 let changes = matches!(refusal, Refusal::Changed { .. });
                 let sent = pod.target.as_ref().map(|target| target.version);
                 // Sent without a version: the UID was wrong, and each further try takes one more off the budget.
                 let blind = changes && sent == Some(ResourceVersion::default());
                 let changed = changes && !blind && sent.is_some_and(|sent| sent != current.version);
-                let wait = if blind {
+                let next = if blind {
                     Gate::At(after(*at, SETTLED_MS))
                 } else {
                     gate(refusal, *at, *times)
                 };
-                match wait {
+                match next {
                     Gate::Final => {
                         let on = WaitingOn::Retry {
                             refusal: refusal.clone(),
                             at: None,
                         };
-                        return self.wait(name, Some(key), on);
+                        return wait(name, Some(key), on);
                     }
                     Gate::At(time) if time > self.now && !changed => {
-                        self.wake(time);
                         let on = WaitingOn::Retry {
                             refusal: refusal.clone(),
                             at: Some(time),
                         };
-                        return self.wait(name, Some(key), on);
+                        let mut report = wait(name, Some(key), on);
+                        report.add(self.wake(time));
+                        return report;
                     }
                     Gate::At(_) => {}
                 }
@@ -386,18 +400,18 @@ impl Look<'_> {
             Some(Attempt::Done { .. } | Attempt::Unknown) | None => {}
         }
         if quota.in_flight >= IN_FLIGHT {
-            return self.wait(name, Some(key), WaitingOn::Answer);
+            return wait(name, Some(key), WaitingOn::Answer);
         }
         // Before what cannot be undone, one more look. A deadline's deletions are past that.
         if node.deleting.is_none() && pod.handover == HandoverState::None {
             let Some(seen) = self.snapshot.node(name) else {
-                return;
+                return Report::default();
             };
             let fresh = self.plan_of(node, seen, current);
             if fresh.disposition != pod.plan.disposition
                 || (job == PodJob::BeginHandover && fresh.handover != pod.plan.handover)
             {
-                return self.planned(node, fresh);
+                return planned(node, fresh);
             }
         }
         let target = self.target(name, pod, current, job);
@@ -409,7 +423,7 @@ impl Look<'_> {
                 spoken.unsettled += 1;
             }
         }
-        self.out.effects.push(Effect::Pod { target, job });
+        Report::effect(Effect::Pod { target, job })
     }
 
     /// The pod as it is now, with the preconditions of a write.

@@ -95,7 +95,7 @@ pub(super) const RULES: &[Rule] = &[
     shows(
         Cause::FsReadonly,
         &[
-            "read-only file system|readonly file system|erofs",
+            "read-only file system|readonly file system",
             HOST_PATHS,
         ],
     )
@@ -206,7 +206,7 @@ pub(super) const RULES: &[Rule] = &[
         &[
             "smart|self-assessment|self-check|smartd|self-test",
             "failed!|failed smart self-check|failing_now|failure prediction threshold exceeded|\
-        back up data now|predictive failure|prefailure|test result: failed|\
+        back up data now|predictive failure|test result: failed|\
         smart overall-health self-assessment test result: fail|critical warning|\
         self-test log error count increased",
         ],

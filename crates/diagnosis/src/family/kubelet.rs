@@ -42,7 +42,7 @@ pub(super) const RULES: &[Rule] = &[
         Cause::HostShuttingDown,
         &["node is shutting down|shutdown manager detected new shutdown event"],
     )
-    .but("pod was rejected"),
+    .but("pod was rejected|event=false"),
     // Go http2 kept a dead connection (#87615, #92164). conn.go:254 of streaming says the same and means nothing.
     shows(
         Cause::KubeletApiserverConnStale,

@@ -20,7 +20,7 @@ const SOCKETS: &str = "docker.sock|dockershim.sock|cri-dockerd.sock|containerd.s
 const OTHER_PATHS: &str = "https://|http://|webhook|etcdserver|failed to pull|pullimage|pulling image|\
         mountvolume|unmountvolume|mountdevice|attachvolume|kubernetes.io/csi|volume \"|\
         volumes:|lease|node status|nodeclient|csinode|readiness probe failed: http|\
-        liveness probe failed: http|failed to list *v1|failed to watch *v1|pull image";
+        liveness probe failed: http|health check for container|failed to list *v1|failed to watch *v1|pull image";
 
 /// Calls that concern the whole runtime, not one container: kubelet's CRI client (`cri/remote`), PLEG, image manager.
 const DAEMON_CALLS: &str = "status from runtime service failed|version from runtime service failed|\
@@ -153,7 +153,7 @@ pub(super) const RULES: &[Rule] = &[
         Cause::RuntimeDown,
         &[
             "docker.service|containerd.service|crio.service|cri-docker.service",
-            "main process exited|entered failed state|failed with result|deactivated successfully",
+            "main process exited|entered failed state|failed with result",
         ],
     )
     .but("status=0/success|status=15/term|status=143|code=exited, status=0")

@@ -26,6 +26,12 @@ const NOT_LINKED: &str = "error while loading shared libraries|cannot open share
 /// A symbol or a version of one that the library has not (`dl-lookup.c`, `dl-version.c`): packages that do not fit.
 const MISFIT: &str = "undefined symbol|symbol lookup error|relocation error";
 
+/// Modules that nobody misses, and the words of those who go on without: containerd's and docker's plugins (`skip plugin`),
+/// libnetwork's (`Could not load necessary modules for`), systemd's at boot (`kmod-setup.c`, `modules-load.c`).
+const OPTIONAL: &str = "nvidia|floppy|configs|module configs|skip plugin|failed to load plugin|\
+        skip loading plugin|could not load necessary modules for|failed to find module '|\
+        you can ignore this message";
+
 pub(super) const RULES: &[Rule] = &[
     // dockerd: daemon/command, daemon/config.
     shows(
@@ -48,7 +54,7 @@ pub(super) const RULES: &[Rule] = &[
         please cleanup or explicitly choose",
         ],
     )
-    .but("overlay' not found|modprobe|not supported as upperdir"),
+    .but("overlay' not found|modprobe|not supported as upperdir|using prior storage driver"),
     // containerd: cmd/containerd/server/config; plugins refuse theirs by name.
     shows(
         Cause::RuntimeConfigInvalid,
@@ -105,7 +111,10 @@ pub(super) const RULES: &[Rule] = &[
         invalid message type",
             "containerd.task|containerd.services|ttrpc|runtime.v2|runtime.v1|shim",
         ],
-    ),
+    )
+    // A CRI that has the service and not the method is an older one, and kubelet does without (`RuntimeConfig`, pod metrics,
+    // events).
+    .but("for service runtime.v1|falling back"),
     // kmod. Units and daemons try modules that the kernel has built in or that nobody needs, and go on without.
     shows(
         Cause::KernelModuleMissing,
@@ -115,17 +124,18 @@ pub(super) const RULES: &[Rule] = &[
         no such file or directory|exit status 1",
         ],
     )
-    .but("nvidia|floppy|configs|module configs")
+    .but(OPTIONAL)
     .low(),
     // A module that is there and is not taken, and what a kernel without the module says of itself.
     shows(
         Cause::KernelModuleMissing,
         &[
             "modprobe|insmod|failed to insert module",
-            "could not insert|failed to insert module|unknown symbol|exec format error|invalid module format",
+            "could not insert|unknown symbol|exec format error|invalid module format|key was rejected",
         ],
     )
-    .but("nvidia|floppy|configs|module configs"),
+    // Who may not load modules has them from outside: a container, a guest of nspawn.
+    .but("nvidia|floppy|configs|module configs|operation not permitted|permission denied|file exists"),
     shows(
         Cause::KernelModuleMissing,
         &[

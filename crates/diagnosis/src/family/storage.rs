@@ -111,7 +111,8 @@ pub(super) const RULES: &[Rule] = &[
             "still present|still mounted|volume paths|subpaths|rmdir|failed to remove|\
         not cleaned up|volumes dir|occurred during|occured during|occurred when|occured when|similar to this",
         ],
-    ),
+    )
+    .but("cleaned up orphaned|found, removing"),
     // operation_executor: unmount failed because somebody is still in there.
     shows(
         Cause::VolumeTeardownFailed,
@@ -159,7 +160,8 @@ pub(super) const RULES: &[Rule] = &[
         given volume id already exists|already exists",
         ],
     )
-    .but("not found in the list of registered"),
+    // Kubelet's own cache of ConfigMaps and Secrets comes a moment after the pod.
+    .but("not found in the list of registered|failed to sync configmap cache|failed to sync secret cache"),
 ];
 
 /// `nfs: server 10.36.3.5 not responding`; without a name all are one.

@@ -16,7 +16,9 @@ pub(super) const RULES: &[Rule] = &[
         ntp service is not running|chronyisdown|system_clock_unsynchronized|\
         clock is not synchronized",
         ],
-    ),
+    )
+    // ntpd asks the kernel's clock before it has steered it, at every start.
+    .but("kernel reports time_error"),
     shows(Cause::ClockUnsynced, &["ntpproblem "]).but("ntpisup|false"),
     shows(
         Cause::ClockUnsynced,

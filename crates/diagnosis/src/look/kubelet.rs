@@ -92,6 +92,9 @@ fn healthz(look: &Look<'_>, unit: Option<&UnitFacts>, out: &mut Out) {
                     KubeletCheckpointInvalid,
                     NodeAllocatableFailed,
                     KubeletCertExpired,
+                    KubeletExecFailed,
+                    KubeletPortInUse,
+                    CgroupControllerMissing,
                 ],
             );
             out.fine(Fine::Past, &[NodeFlapping]);

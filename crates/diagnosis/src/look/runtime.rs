@@ -117,6 +117,8 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
             // built in, or that nobody needs (`ExecStartPre=-/sbin/modprobe overlay`).
             out.fine(Fine::Heard, &[RuntimeVersionMismatch]);
             out.fine(Fine::Gone, &[KernelModuleMissing]);
+            // Kubelet has its runtime with all it needs, so what it was told to do it does.
+            out.fine(Fine::Gone, &[RuntimeConfigInvalid]);
         }
     } else {
         // It takes a runtime that answers to refuse kubelet's version.

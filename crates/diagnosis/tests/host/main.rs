@@ -4,6 +4,7 @@
 
 mod cgroups;
 mod faults;
+mod healthy;
 mod hosts;
 mod more;
 mod property;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::{Action, Cause, Context, Origin, Report, Verdict, diagnose_with};
+use crate::{Action, Cause, Confidence, Context, Finding, Origin, Report, Verdict, diagnose_with};
 
 /// One labelled sample; other fields are not read.
 #[derive(Deserialize)]
@@ -22,6 +22,32 @@ struct Sample {
     symptom_only: bool,
     rpm_systemd: Option<String>,
 }
+
+/// What interrupts pods or destroys something.
+const DISRUPTIVE: &[Action] = &[
+    Action::CleanCniIps,
+    Action::DrainFsck,
+    Action::DrainGpuReset,
+    Action::DrainReboot,
+    Action::DrainRemoveState,
+    Action::DrainReplace,
+    Action::DrainRestartRuntime,
+    Action::ForceReboot,
+    Action::KillStuckRunc,
+    Action::KillStuckShim,
+    Action::RebuildRuntimeStore,
+    Action::ReduceMemory,
+    Action::ReinstallRuntime,
+    Action::RenewCert,
+    Action::ReplaceHardware,
+    Action::RestartApp,
+    Action::RestartCsiNodePlugin,
+    Action::RestartKubelet,
+    Action::RestartRuntime,
+    Action::StopPortHolder,
+    Action::SystemdReexec,
+    Action::UnmountNfs,
+];
 
 /// What is expected of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +87,8 @@ pub struct Score {
     pub rows: BTreeMap<(Expected, String), Tally>,
     /// What came out wrong.
     pub misses: Vec<Miss>,
+    /// How many of these advise something that interrupts or destroys.
+    pub harmful: usize,
     /// Lines that are not samples.
     pub unreadable: usize,
 }
@@ -142,6 +170,7 @@ pub fn score(samples: &str) -> Score {
         if right {
             row.right += 1;
         } else {
+            score.harmful += usize::from(report.top().is_some_and(|top| sample.is_harmed(top)));
             score.misses.push(Miss {
                 id: sample.id,
                 expected: format!("{} {}", sample.cause, sample.action),
@@ -161,6 +190,18 @@ impl Sample {
         } else {
             Expected::Decided
         }
+    }
+
+    /// A finding that is wrong, sure of itself and followed interrupts pods, or destroys something, for nothing.
+    fn is_harmed(&self, top: &Finding) -> bool {
+        top.is_decided()
+            && top.confidence > Confidence::Low
+            && DISRUPTIVE.contains(&top.remedy)
+            && top.remedy.label() != self.action
+            && !self
+                .accept_actions
+                .iter()
+                .any(|other| other == top.remedy.label())
     }
 
     fn judge(&self, report: &Report) -> bool {
@@ -228,7 +269,8 @@ impl fmt::Display for Score {
         }
         write!(
             f,
-            "decided {:.1} %, by cause {:.1} %",
+            "harmful {}; decided {:.1} %, by cause {:.1} %",
+            self.harmful,
             self.percent(),
             self.macro_percent()
         )

@@ -13,6 +13,7 @@ mod conformance;
 mod crash_matrix;
 mod deadlines;
 mod diagnosis_samples;
+mod diagnosis_split;
 mod drain_command;
 mod drain_speed;
 mod evidence;
@@ -47,6 +48,7 @@ const PROOFS: &[Proof] = &[
     crash_matrix::PROOF,
     deadlines::PROOF,
     diagnosis_samples::PROOF,
+    diagnosis_split::PROOF,
     drain_speed::PROOF,
     evidence::PROOF,
     handover::PROOF,

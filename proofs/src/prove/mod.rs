@@ -12,6 +12,8 @@ mod command;
 mod conformance;
 mod crash_matrix;
 mod deadlines;
+mod diagnosis_formats;
+mod diagnosis_fuzz;
 mod diagnosis_samples;
 mod diagnosis_split;
 mod drain_command;
@@ -47,6 +49,8 @@ const PROOFS: &[Proof] = &[
     bad_input::PROOF,
     crash_matrix::PROOF,
     deadlines::PROOF,
+    diagnosis_formats::PROOF,
+    diagnosis_fuzz::PROOF,
     diagnosis_samples::PROOF,
     diagnosis_split::PROOF,
     drain_speed::PROOF,

@@ -43,6 +43,23 @@ pub(crate) fn agree(report: &mut Report) {
             finding.harmful.retain(|harm| harm.action != remedy);
         }
     }
+    // A first sign stops nobody, so it does not speak against what is sure.
+    let sure: Vec<(Cause, Action)> = report
+        .findings
+        .iter()
+        .filter(|one| one.is_decided() && one.confidence > Confidence::Low)
+        .map(|one| (one.cause, one.remedy))
+        .collect();
+    for finding in &mut report.findings {
+        if finding.confidence == Confidence::Low {
+            let cause = finding.cause;
+            let proposed = |action| {
+                sure.iter()
+                    .any(|(other, remedy)| *other != cause && *remedy == action)
+            };
+            finding.harmful.retain(|harm| !proposed(harm.action));
+        }
+    }
     let all = report.findings.clone();
     for finding in &mut report.findings {
         let own = finding.remedy;

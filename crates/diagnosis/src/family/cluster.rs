@@ -71,8 +71,12 @@ pub(super) const RULES: &[Rule] = &[
     .read(again),
     shows(
         Cause::PodStuckTerminating,
-        &["killpodsandboxerror|failed to stop container|failedkillpod|error killing pod|kill container failed|failed to kill pod|\
-        pod still has one or more containers|containers still running|is still running"],
+        &["killpodsandboxerror|killcontainererror|failedkillpod|error killing pod|kill container failed|failed to kill pod"],
+    )
+    .but("operation timeout|cni|network|teardown|deadline exceeded|deadlineexceeded"),
+    shows(
+        Cause::PodStuckTerminating,
+        &["failed to stop container|pod still has one or more containers|containers still running|is still running"],
     )
     .but("operation timeout|cni|network|teardown|deadline exceeded|deadlineexceeded|docker|kubelet|containerd"),
     // WaitForAttachAndMount of 1.3 to 1.8, 1.9 to 1.27, later.

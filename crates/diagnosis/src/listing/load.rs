@@ -50,6 +50,13 @@ pub(super) fn averages(page: &Page<'_>, at: usize, gathered: &mut Gathered) -> u
     1 + rows.take_while(|known| *known).count()
 }
 
+/// `%Cpu(s):  1.0 us, …` of a `top` whose first line is cut off.
+pub(super) fn time_of_cpus(page: &Page<'_>, at: usize, gathered: &mut Gathered) -> usize {
+    let line = page.line(at);
+    let is_it = line.trim_start_matches('%').starts_with("Cpu(s):");
+    usize::from(is_it && head_of_top(page, at, line, gathered))
+}
+
 /// `%Cpu(s): 1.0 us, …`, `MiB Mem : …`, `Tasks: …`.
 fn head_of_top(page: &Page<'_>, at: usize, line: &str, gathered: &mut Gathered) -> bool {
     let field = |name: &str| number_before(&line.to_ascii_lowercase(), name);

@@ -37,6 +37,7 @@ const MARKS: &[(&str, Reader)] = &[
     ("State:\t", process::status),
     ("load average:", load::averages),
     ("CPU(s):", load::cpus),
+    ("Cpu(s):", load::time_of_cpus),
     ("total ", load::free),
     ("总计", load::free),
     ("swpd", load::vmstat),

@@ -159,6 +159,32 @@ fn what_daemons_write_when_they_start_is_no_trouble() {
 }
 
 #[test]
+fn a_first_sign_does_not_speak_against_what_is_sure() {
+    let mut facts = containerd_host();
+    let unit = facts.units.get_mut("kubelet").unwrap();
+    (unit.active, unit.sub) = ("inactive".into(), "dead".into());
+    facts.kubelet.healthy = None;
+    facts.load = Some([10.0; 3]);
+    facts.pressure.cpu = Some(host::Stall {
+        some_minute: 90.0,
+        ..host::Stall::default()
+    });
+    let report = by_host(&facts);
+    assert_eq!(
+        said(&report),
+        Some((Cause::KubeletStopped, Action::RestartKubelet, true))
+    );
+    let starved = finding(&report, Cause::CpuStarved).unwrap();
+    assert_eq!(starved.confidence, Confidence::Low);
+    let forbids = |one: &Finding| {
+        one.harmful
+            .iter()
+            .any(|harm| harm.action == Action::RestartKubelet)
+    };
+    assert!(!report.findings.iter().any(forbids), "{report:#?}");
+}
+
+#[test]
 fn a_daemon_that_ends_now_is_believed() {
     let mut facts = containerd_host();
     let line = "kubelet[9]: E0101 00:00:00.000000       9 run.go:74] \"command failed\" err=\"Failed to start cAdvisor inotify_init: too many open files\"";

@@ -78,7 +78,7 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
         );
     }
     if all_answer {
-        out.fine(Fine::Gone, &[NfsHung]);
+        out.fine(Fine::Gone, &[NfsHung, FuseMountDead]);
     }
 }
 

@@ -89,8 +89,13 @@ pub(super) fn judge(look: &Look<'_>, out: &mut Out) {
         if heartbeat {
             out.fine(
                 Fine::Gone,
-                &[KubeletApiserverConnStale, KubeletUnauthorized],
+                &[
+                    KubeletApiserverConnStale,
+                    KubeletUnauthorized,
+                    KubeletCaMismatch,
+                ],
             );
+            out.fine(Fine::Heard, &[ControlPlaneCertExpired]);
         }
     }
 }

@@ -11,6 +11,21 @@ use crate::way::Pieces;
 /// The most that all files of a bundle may have together, in bytes. What comes after is left out, and the bundle says so.
 pub const BUNDLE_LIMIT: usize = 64 << 20;
 
+/// So many files a host may send; the agent has a dozen.
+const FILES: usize = 64;
+
+/// What this side says itself; no host may write into it.
+const OURS: &[&str] = &[
+    "node.json",
+    "pods.json",
+    "findings.json",
+    "facts.json",
+    MISSING,
+];
+const MISSING: &str = "MISSING.txt";
+/// So many things that are missing are told.
+const MISSES: usize = 64;
+
 /// Files by name.
 #[derive(Debug, Default)]
 pub struct Bundle {
@@ -41,15 +56,33 @@ impl Bundle {
     pub async fn take(&mut self, mut pieces: Pieces) {
         while let Some(piece) = pieces.recv().await {
             match piece {
-                Ok(piece) => self.add(&piece.file, &piece.bytes),
+                Ok(piece) if self.takes(&piece.file) => self.add(&piece.file, &piece.bytes),
+                Ok(piece) => {
+                    self.miss(&format!("{}: not a file that a host may add", piece.file));
+                }
                 Err(error) => self.miss(&error.to_string()),
             }
         }
     }
 
-    /// Notes that something is not in it.
+    fn takes(&self, name: &str) -> bool {
+        let ours = OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name));
+        !ours && (self.files.len() < FILES || self.files.contains_key(name))
+    }
+
+    /// Notes that something is not in it. The words may be a host's: they are one line of bounded length.
     pub fn miss(&mut self, why: &str) {
-        self.missing.push(why.to_owned());
+        if self.missing.len() < MISSES {
+            let why = why.chars().take(500);
+            let why = why.flat_map(|c| {
+                if c.is_control() {
+                    c.escape_default().collect()
+                } else {
+                    vec![c]
+                }
+            });
+            self.missing.push(why.collect());
+        }
     }
 
     /// Whether nothing is missing.
@@ -85,7 +118,7 @@ impl Bundle {
             }
         }
         if !self.missing.is_empty() {
-            append("MISSING.txt", (self.missing.join("\n") + "\n").as_bytes())?;
+            append(MISSING, (self.missing.join("\n") + "\n").as_bytes())?;
         }
         let mut gzip = tar.into_inner()?;
         gzip.flush()?;
@@ -121,6 +154,30 @@ mod tests {
         assert_eq!(names, ["n1/MISSING.txt", "n1/kubelet.log"]);
         assert!(files["n1/kubelet.log"].starts_with("line 1\n"));
         assert!(!files["n1/kubelet.log"].contains("abcdefghijklmnopqrstuvwxyz012345"));
+    }
+
+    #[tokio::test]
+    async fn a_host_writes_neither_what_is_ours_nor_without_end() {
+        let (sender, pieces) = tokio::sync::mpsc::channel(1000);
+        let names = OURS
+            .iter()
+            .map(ToString::to_string)
+            .chain((0..500).map(|at| format!("f{at}")));
+        for file in names {
+            let piece = crate::way::Piece {
+                file,
+                bytes: b"x\n".to_vec(),
+            };
+            sender.send(Ok(piece)).await.unwrap();
+        }
+        drop(sender);
+        let mut bundle = Bundle::default();
+        bundle.take(pieces).await;
+        assert_eq!(bundle.names().count(), FILES);
+        assert!(!bundle.names().any(|name| OURS.contains(&name)));
+        bundle.miss(&"\u{1b}[2J\n".repeat(1000));
+        assert!(bundle.missing.len() <= MISSES);
+        assert!(!bundle.missing.concat().contains(['\u{1b}', '\n']));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! What all requests share, and how a request becomes a caller.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use kubernetes::Identity;
-use model::OperationId;
-use model::Person;
+use model::{OperationId, Person, Text};
 use service::{Member, Service, ServiceError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,10 @@ use crate::metrics::Metrics;
 
 /// So many live streams at once.
 const STREAMS: usize = 256;
+/// So many of them of one person: nobody takes all.
+const STREAMS_EACH: usize = 32;
+/// So many bundles of evidence at once: each may have as much as a bundle has.
+const HEAVY: usize = 4;
 
 pub(crate) struct App {
     pub(crate) engine: Service,
@@ -30,13 +34,34 @@ pub(crate) struct App {
     pub(crate) looks: Looks,
     pub(crate) leader: Arc<Leader>,
     pub(crate) metrics: Metrics,
-    pub(crate) streams: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    /// How many streams each person has.
+    shares: Arc<Mutex<BTreeMap<Text, usize>>>,
+    /// What takes much memory and processor for one request.
+    pub(crate) heavy: Arc<Semaphore>,
     /// Cancelled when the shutdown begins.
     pub(crate) stop: CancellationToken,
     pub(crate) body_limit: usize,
     pub(crate) request_timeout: Duration,
     tokens: Tokens,
     work: Mutex<JoinSet<()>>,
+}
+
+/// A place among the live streams.
+pub(crate) struct Stream {
+    _place: OwnedSemaphorePermit,
+    shares: Arc<Mutex<BTreeMap<Text, usize>>>,
+    user: Text,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        match shares.get_mut(&self.user) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(shares.remove(&self.user)),
+        }
+    }
 }
 
 /// Somebody who asks, in one cluster.
@@ -63,12 +88,33 @@ impl App {
             leader,
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            shares: Arc::default(),
+            heavy: Arc::new(Semaphore::new(HEAVY)),
             stop: CancellationToken::new(),
             body_limit,
             request_timeout,
             tokens: Tokens::default(),
             work: Mutex::default(),
         }
+    }
+
+    /// A place for a stream of theirs, as long as it is kept.
+    pub(crate) fn stream(&self, person: &Person) -> Answer<Stream> {
+        let full = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams");
+        let place = self.streams.clone().try_acquire_owned();
+        let place = place.map_err(|_| full())?;
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = shares.entry(person.user.clone()).or_default();
+        if *count >= STREAMS_EACH {
+            return Err(full());
+        }
+        *count += 1;
+        drop(shares);
+        Ok(Stream {
+            _place: place,
+            shares: self.shares.clone(),
+            user: person.user.clone(),
+        })
     }
 
     /// The caller of a request about a cluster, who may see there what the call shows.

@@ -11,19 +11,19 @@ use axum::body::{Body, Bytes};
 use model::OperationId;
 use operations::kinds::Waiting;
 use service::Status;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::answer::{Answer, Failure};
-use crate::app::{App, Caller};
+use crate::answer::Answer;
+use crate::app::{App, Caller, Stream};
 use crate::auth::Shows;
 
 /// So many lines wait for a slow client at most.
 const BATCH: usize = 1024;
 /// An empty line keeps proxies from closing a quiet connection. Rights are looked at again at the same time.
-const BEAT: Duration = Duration::from_secs(15);
+pub(crate) const BEAT: Duration = Duration::from_secs(15);
 /// After so long the stream ends, and the client must ask again, with a token that is still good.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 /// How often to look for a task that does not run here, or not at the moment.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -40,7 +40,7 @@ pub(crate) struct Follow {
     beat: Instant,
     until: Instant,
     done: bool,
-    _permit: OwnedSemaphorePermit,
+    _place: Stream,
 }
 
 impl Follow {
@@ -52,10 +52,7 @@ impl Follow {
         after: u64,
         on: bool,
     ) -> Answer<Self> {
-        let permit =
-            app.streams.clone().try_acquire_owned().map_err(|_| {
-                Failure::new(http::StatusCode::SERVICE_UNAVAILABLE, "too_many_streams")
-            })?;
+        let place = app.stream(&caller.person)?;
         let newest = app.engine.state(&id).await?.seq;
         let now = Instant::now();
         let mut follow = Self {
@@ -70,7 +67,7 @@ impl Follow {
             beat: now + BEAT,
             until: now + LONGEST,
             done: false,
-            _permit: permit,
+            _place: place,
         };
         // The first batch before the first byte: what is wrong with the record is still an answer of its own.
         follow.tell().await?;

@@ -18,6 +18,7 @@ mod listen;
 mod looks;
 mod metrics;
 mod options;
+mod patience;
 mod routes;
 mod server;
 

@@ -23,11 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ServerError;
 use crate::options::TlsFiles;
+use crate::patience::Patient;
 
 /// So many connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 2048;
 /// How long a TLS handshake and the head of a request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is written must be taken within this: a client that reads nothing has gone.
+const TAKEN: Duration = Duration::from_secs(30);
 /// How often certificate and key are read again: they are renewed under our feet.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 
@@ -165,7 +168,7 @@ async fn http(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, TAKEN)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -15,8 +15,10 @@ use crate::way::{Acted, LOOK_DEADLINE, Piece, Pieces};
 const COMES_BACK: Duration = Duration::from_secs(180);
 /// Evidence must be complete within this; the agent gives each source its own deadline.
 const EVIDENCE_DEADLINE: Duration = Duration::from_secs(30);
-/// So much of a file waits for whoever reads it.
-const PIECES: usize = 64;
+/// So many pieces of a file wait for whoever reads it.
+const PIECES: usize = 8;
+/// No text of a reading is longer. What was no UTF-8 has become three bytes for each.
+const READING: usize = 3 * Reading::LIMIT;
 /// Between two questions whether an order that runs has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -75,23 +77,59 @@ impl AgentLink {
     }
 
     pub(crate) async fn look(&self, probes: &[Probe]) -> Result<Vec<Reading>, HostError> {
-        let probes = probes.to_vec();
-        let mut asked = self.ask(Ask::Look { probes })?;
-        let deadline = Instant::now() + LOOK_DEADLINE;
+        let mut asked = self.ask(Ask::Look {
+            probes: probes.to_vec(),
+        })?;
         let mut readings = Vec::new();
+        // Around the whole: who always has something ready would never be late for one thing.
+        let read = timeout_at(
+            Instant::now() + LOOK_DEADLINE,
+            self.read(&mut asked, probes, &mut readings),
+        );
+        match read.await {
+            Ok(Ok(())) => Ok(readings),
+            Ok(Err(error)) => Err(error),
+            // What is there is better than nothing.
+            Err(_) if !readings.is_empty() => Ok(readings),
+            Err(_) => Err(self.silent(LOOK_DEADLINE)),
+        }
+    }
+
+    /// One reading of each probe that was asked: a host cannot make us keep more.
+    async fn read(
+        &self,
+        asked: &mut Asked,
+        probes: &[Probe],
+        readings: &mut Vec<Reading>,
+    ) -> Result<(), HostError> {
         loop {
-            let event = match timeout_at(deadline, asked.next()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return Err(self.lost()),
-                // What is there is better than nothing.
-                Err(_) if !readings.is_empty() => return Ok(readings),
-                Err(_) => return Err(self.silent(LOOK_DEADLINE)),
-            };
+            // The deadline is looked at even when something is ready each time.
+            tokio::task::consume_budget().await;
+            let event = asked.next().await.ok_or_else(|| self.lost())?;
             match event {
-                Event::Message(FromAgent::Read { reading, .. }) => readings.push(reading),
-                Event::Message(FromAgent::Done { .. }) => return Ok(readings),
+                Event::Message(FromAgent::Read { reading, .. }) => {
+                    let asked_for = probes.contains(&reading.probe);
+                    let again = readings.iter().any(|one| one.probe == reading.probe);
+                    if !asked_for || again {
+                        return Err(
+                            self.too_much("a reading that was not asked for, or a second one")
+                        );
+                    }
+                    if reading.text.len() > READING {
+                        return Err(self.too_much("a reading longer than any may be"));
+                    }
+                    readings.push(reading);
+                }
+                Event::Message(FromAgent::Done { .. }) => return Ok(()),
                 other => return Err(self.nonsense(&other)),
             }
+        }
+    }
+
+    fn too_much(&self, what: &str) -> HostError {
+        HostError::Nonsense {
+            host: self.host(),
+            detail: what.to_owned(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use host::{Ask, BootId, Frame, Frames, FromAgent, ToAgent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(15);
 const TAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// So many pieces wait for who asked.
 const PIECES: usize = 64;
+/// So many bytes of one host wait in all, for whoever asked: what it sends beyond that it keeps.
+const WAITING: usize = 8 << 20;
 /// So many asks at once on one connection.
 const ASKS: usize = 64;
 
@@ -37,7 +39,9 @@ pub(crate) struct Session {
     /// The boot it runs on.
     pub(crate) boot: BootId,
     outbox: mpsc::Sender<ToAgent>,
-    asks: Mutex<HashMap<u64, mpsc::Sender<Event>>>,
+    asks: Mutex<HashMap<u64, mpsc::Sender<(Event, OwnedSemaphorePermit)>>>,
+    /// Bytes that may still come.
+    room: Arc<Semaphore>,
     next: AtomicU64,
     end: CancellationToken,
 }
@@ -46,13 +50,13 @@ pub(crate) struct Session {
 pub(crate) struct Asked {
     number: u64,
     session: Arc<Session>,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<(Event, OwnedSemaphorePermit)>,
 }
 
 impl Asked {
     /// The next thing that comes back; nothing more when the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        self.events.recv().await.map(|(event, _)| event)
     }
 }
 
@@ -77,6 +81,7 @@ impl Session {
             boot,
             outbox,
             asks: Mutex::default(),
+            room: Arc::new(Semaphore::new(WAITING)),
             next: AtomicU64::new(1),
             end: CancellationToken::new(),
         };
@@ -163,6 +168,9 @@ impl Session {
     }
 
     async fn frame(&self, frame: Frame) -> Result<(), String> {
+        let size = match &frame {
+            Frame::Data { bytes, .. } | Frame::Message(bytes) => bytes.len(),
+        };
         let (number, event) = match frame {
             Frame::Data { ask, bytes } => (ask, Event::Data(bytes)),
             Frame::Message(json) => {
@@ -201,16 +209,22 @@ impl Session {
             }
         };
         // An ask that was stopped may still have something under way.
-        if let Some(waiting) = waiting
-            && timeout(TAKE_DEADLINE, waiting.send(event)).await.is_err()
-        {
+        let Some(waiting) = waiting else {
+            return Ok(());
+        };
+        let taken = async {
+            let size = u32::try_from(size.min(WAITING)).unwrap_or(u32::MAX);
+            let room = self.room.clone().acquire_many_owned(size).await.ok()?;
+            waiting.send((event, room)).await.ok()
+        };
+        if timeout(TAKE_DEADLINE, taken).await.is_err() {
             self.asks().remove(&number);
             let _ = self.outbox.try_send(ToAgent::Stop { ask: number });
         }
         Ok(())
     }
 
-    fn asks(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Event>>> {
+    fn asks(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<(Event, OwnedSemaphorePermit)>>> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,6 +22,7 @@ use crate::answer::{Answer, Failure};
 use crate::app::{App, Caller};
 use crate::auth::Shows;
 use crate::body::{self, Params, Segment, Segments};
+use crate::follow::{BEAT, LONGEST};
 
 /// Logs and evidence from so long ago unless told.
 const SINCE_SECONDS: u64 = 2 * 3600;
@@ -193,21 +194,33 @@ pub(super) async fn log(
     let unit = unit.ok_or_else(|| Failure::bad_request("unit is missing"))?;
     let id = &target.caller.member.cluster.id;
     let way = app.hosts.way_or_refuse(id, &target.node)?;
-    let permit = app.streams.clone().try_acquire_owned();
-    let too_many = |_| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams");
-    let permit = permit.map_err(too_many)?;
+    let place = app.stream(&target.caller.person)?;
     let since = Duration::from_secs(params.since.unwrap_or(SINCE_SECONDS));
     let pieces = way.log(unit, since, params.follow).await;
     let mut pieces = pieces.map_err(|error| host_failure(&error))?;
     let (sender, out) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(WAITING);
     let stop = app.stop.clone();
+    let caller = target.caller;
     tokio::spawn(async move {
-        let _permit = permit;
+        let _place = place;
+        let until = tokio::time::Instant::now() + LONGEST;
+        let mut beat = tokio::time::interval(BEAT);
+        beat.tick().await;
         loop {
             let piece = tokio::select! {
-                piece = pieces.recv() => piece,
+                biased;
                 () = sender.closed() => return,
                 () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(until) => return,
+                _ = beat.tick() => match caller.check_host("get", "log", &node).await {
+                    // Whoever may no longer read it sees that it broke off.
+                    Err(failure) if failure.status == StatusCode::FORBIDDEN => {
+                        Some(Err(HostError::Lost { host: node.clone() }))
+                    }
+                    // The cluster does not answer now: what it said last still counts.
+                    _ => continue,
+                },
+                piece = pieces.recv() => piece,
             };
             let bytes = match piece {
                 None => return,
@@ -244,9 +257,21 @@ pub(super) async fn evidence(
     let id = &target.caller.member.cluster.id;
     let way = app.hosts.way_or_refuse(id, &target.node)?;
     let since = Duration::from_secs(params.since.unwrap_or(SINCE_SECONDS));
+    let Ok(place) = app.heavy.clone().acquire_owned().await else {
+        return Err(Failure::stopping());
+    };
     let bundle = hosts::evidence(&way, &target.snapshot, &target.node, since).await;
     let name = format!("{node}-evidence");
-    let packed = bundle.pack(&name, Time::now()).map_err(|error| {
+    // Work in proportion to what a host sent is not for the threads that answer everybody, and goes on when its client
+    // has gone: its place is free when it has ended.
+    let folder = name.clone();
+    let packing = tokio::task::spawn_blocking(move || {
+        let packed = bundle.pack(&folder, Time::now());
+        drop(place);
+        packed
+    });
+    let packed = packing.await.map_err(|_| Failure::internal())?;
+    let packed = packed.map_err(|error| {
         tracing::error!(%error, "evidence cannot be packed");
         Failure::internal()
     })?;

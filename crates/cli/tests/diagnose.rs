@@ -102,6 +102,34 @@ fn what_is_given_and_what_is_said() {
             &["a file system is damaged (ext4): vda1", "line 2"],
             &[],
         ),
+        (
+            &["--explain"],
+            Some(
+                "kernel: nf_conntrack: table full, dropping packet\ncontainerd[9]: modprobe: FATAL: Module aufs not found.: skip plugin\n",
+            ),
+            6,
+            &[
+                "what the rules went by",
+                "is full: \"conntrack: table full\"",
+                "ruled out, a kernel module",
+                "but also \"skip plugin\"",
+            ],
+            &[],
+        ),
+        (
+            &["--explain", "--lang", "zh", "healthy"],
+            None,
+            0,
+            &["这段文本中没有规则所要的词"],
+            &[],
+        ),
+        (
+            &["kernel.log", "--explain", "-o", "json"],
+            None,
+            6,
+            &["\"explained\"", "\"ruling\": \"counts\""],
+            &[],
+        ),
         (&["utf16"], None, 6, &["dockerd:14148"], &[]),
         (&["healthy"], None, 0, &["no known trouble in 1 line"], &[]),
         (

@@ -18,6 +18,7 @@ mod cause;
 mod chain;
 mod condition;
 mod engine;
+mod explain;
 mod facts;
 mod family;
 mod finding;
@@ -36,6 +37,7 @@ pub use action::{Action, Probe, Why};
 pub use carry_out::host_actions;
 pub use cause::{Cause, Family};
 pub use engine::{Context, Origin};
+pub use explain::{Explanation, explain_text};
 pub use finding::{Confidence, Evidence, Finding, Harm, Param, Report, Source, Verdict};
 pub use metrics::{EXPORTER_PORT, Metrics, exporter};
 pub use node::{
@@ -44,6 +46,7 @@ pub use node::{
 pub use picture::{
     HostReach, Known, Picture, diagnose, diagnose_cluster, diagnose_host, diagnose_with_metrics,
 };
+pub use rule::Ruling;
 pub use score::{Expected, Miss, Score, Tally, score};
 
 /// What a text (a log of kubelet, a runtime or the kernel, node conditions, command output, a scrape of node_exporter) says

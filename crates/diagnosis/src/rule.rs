@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use serde::Serialize;
 
 use crate::facts::{Facts, Hint, Says, Signal};
 use crate::line::{Record, Unit, cut};
@@ -117,6 +118,32 @@ fn alternatives(group: &'static str) -> impl Iterator<Item = &'static str> {
     group.split('|').filter(|word| !word.is_empty())
 }
 
+/// What came of a rule that found all its words in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "ruling", rename_all = "snake_case")]
+pub enum Ruling {
+    /// It counts.
+    Counts,
+    /// A word stands there that says that it is something else.
+    Excluded {
+        /// The word.
+        word: &'static str,
+    },
+    /// Another program's words.
+    OtherWriter,
+    /// What the line names (a device, a number) is none of the rule's.
+    OtherSubject,
+}
+
+/// A rule that found all its words in a line.
+pub(crate) struct HeardBy {
+    /// Its number.
+    pub(crate) rule: usize,
+    pub(crate) cause: Cause,
+    pub(crate) words: Vec<&'static str>,
+    pub(crate) ruling: Ruling,
+}
+
 /// A rule with its words as numbers.
 struct Compiled {
     rule: Rule,
@@ -226,6 +253,54 @@ impl Rules {
         self.fire(message, &record, source, &[], facts);
     }
 
+    /// The rules that find all their words in a line, whatever comes of it. What only hints is left out.
+    pub(crate) fn heard(&self, record: &Record<'_>) -> Vec<HeardBy> {
+        let message = record.message.as_str();
+        let Some(present) = self.present(message) else {
+            return Vec::new();
+        };
+        let has = |word: &usize| present[word / 64] & (1 << (word % 64)) != 0;
+        let text = |word: usize| self.texts[word];
+        let mut heard = Vec::new();
+        for (at, Compiled { rule, all, none }) in self.rules.iter().enumerate() {
+            let Says::Shows(cause) = rule.says else {
+                continue;
+            };
+            let words = all
+                .iter()
+                .map(|group| group.iter().copied().find(|word| has(word)).map(text));
+            let Some(words) = words.collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let excluded = none.iter().copied().find(|word| has(word));
+            let ruling = match (excluded, rule.reader) {
+                (Some(word), _) => Ruling::Excluded { word: text(word) },
+                _ if !rule.may_be_by(record.unit) => Ruling::OtherWriter,
+                (None, Some(reader)) if reader(message).is_none() => Ruling::OtherSubject,
+                _ => Ruling::Counts,
+            };
+            heard.push(HeardBy {
+                rule: at,
+                cause,
+                words,
+                ruling,
+            });
+        }
+        heard
+    }
+
+    /// Which words stand in a message, a bit each; nothing where none does.
+    fn present(&self, message: &str) -> Option<Vec<u64>> {
+        let mut present = vec![0u64; self.texts.len().div_ceil(64)];
+        let mut any = false;
+        for found in self.words.find_overlapping_iter(message) {
+            let word = found.pattern().as_usize();
+            present[word / 64] |= 1 << (word % 64);
+            any = true;
+        }
+        any.then_some(present)
+    }
+
     /// Runs all rules but `known` over one message; returns which ones spoke.
     fn fire(
         &self,
@@ -235,17 +310,10 @@ impl Rules {
         known: &[usize],
         facts: &mut Facts,
     ) -> Vec<usize> {
-        let mut present = vec![0u64; self.texts.len().div_ceil(64)];
-        let mut any = false;
-        for found in self.words.find_overlapping_iter(message) {
-            let word = found.pattern().as_usize();
-            present[word / 64] |= 1 << (word % 64);
-            any = true;
-        }
         let mut fired = Vec::new();
-        if !any {
+        let Some(present) = self.present(message) else {
             return fired;
-        }
+        };
         let has = |word: &usize| present[word / 64] & (1 << (word % 64)) != 0;
         for (at, Compiled { rule, all, none }) in self.rules.iter().enumerate() {
             let speaks = all.iter().all(|group| group.iter().any(has))

@@ -230,6 +230,8 @@ pub(crate) struct DiagnoseArgs {
     pub(crate) systemd: Option<String>,
     #[arg(long)]
     pub(crate) container: bool,
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -156,6 +156,33 @@ pub(crate) struct Rules {
     words: AhoCorasick,
     texts: Vec<&'static str>,
     rules: Vec<Compiled>,
+    /// Of each word the rules to look at: each rule stands at the words of one of its groups only.
+    at: Vec<Vec<usize>>,
+}
+
+/// What stands in a message, a bit each.
+struct Present {
+    words: Vec<u64>,
+    /// The rules of which the group they are looked up by is there.
+    rules: Vec<u64>,
+}
+
+impl Present {
+    fn has(&self, word: usize) -> bool {
+        self.words[word / 64] & (1 << (word % 64)) != 0
+    }
+
+    /// The rules to look at, in their order.
+    fn rules(&self) -> impl Iterator<Item = usize> + '_ {
+        self.rules.iter().enumerate().flat_map(|(at, bits)| {
+            let mut bits = *bits;
+            std::iter::from_fn(move || {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits.wrapping_sub(1);
+                (bit < 64).then_some(at * 64 + bit)
+            })
+        })
+    }
 }
 
 impl Rules {
@@ -184,7 +211,15 @@ impl Rules {
                     .collect(),
                 none: alternatives(rule.none).map(&mut number).collect(),
             })
-            .collect();
+            .collect::<Vec<Compiled>>();
+        let mut at = vec![Vec::new(); words.len()];
+        for (number, rule) in rules.iter().enumerate() {
+            // The group whose words are the longest stands in the fewest messages.
+            let shortest = |group: &&Vec<usize>| group.iter().map(|word| words[*word].len()).min();
+            for word in rule.all.iter().max_by_key(shortest).into_iter().flatten() {
+                at[*word].push(number);
+            }
+        }
         let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
@@ -196,6 +231,7 @@ impl Rules {
             words: automaton,
             texts: words,
             rules,
+            at,
         }
     }
 
@@ -259,10 +295,11 @@ impl Rules {
         let Some(present) = self.present(message) else {
             return Vec::new();
         };
-        let has = |word: &usize| present[word / 64] & (1 << (word % 64)) != 0;
+        let has = |word: &usize| present.has(*word);
         let text = |word: usize| self.texts[word];
         let mut heard = Vec::new();
-        for (at, Compiled { rule, all, none }) in self.rules.iter().enumerate() {
+        for at in present.rules() {
+            let Compiled { rule, all, none } = &self.rules[at];
             let Says::Shows(cause) = rule.says else {
                 continue;
             };
@@ -289,14 +326,23 @@ impl Rules {
         heard
     }
 
-    /// Which words stand in a message, a bit each; nothing where none does.
-    fn present(&self, message: &str) -> Option<Vec<u64>> {
-        let mut present = vec![0u64; self.texts.len().div_ceil(64)];
+    /// Which words stand in a message, and which rules are to be looked at for that; nothing where none is.
+    fn present(&self, message: &str) -> Option<Present> {
+        let mut present = Present {
+            words: vec![0; self.texts.len().div_ceil(64)],
+            rules: vec![0; self.rules.len().div_ceil(64)],
+        };
         let mut any = false;
         for found in self.words.find_overlapping_iter(message) {
             let word = found.pattern().as_usize();
-            present[word / 64] |= 1 << (word % 64);
-            any = true;
+            if present.has(word) {
+                continue;
+            }
+            present.words[word / 64] |= 1 << (word % 64);
+            for rule in &self.at[word] {
+                present.rules[rule / 64] |= 1 << (rule % 64);
+                any = true;
+            }
         }
         any.then_some(present)
     }
@@ -314,8 +360,9 @@ impl Rules {
         let Some(present) = self.present(message) else {
             return fired;
         };
-        let has = |word: &usize| present[word / 64] & (1 << (word % 64)) != 0;
-        for (at, Compiled { rule, all, none }) in self.rules.iter().enumerate() {
+        let has = |word: &usize| present.has(*word);
+        for at in present.rules() {
+            let Compiled { rule, all, none } = &self.rules[at];
             let speaks = all.iter().all(|group| group.iter().any(has))
                 && !none.iter().any(has)
                 && rule.may_be_by(record.unit)

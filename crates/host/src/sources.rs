@@ -86,7 +86,9 @@ pub const WRITE_DIRECTORIES: &[&str] = &[
     "/run",
 ];
 
-/// The name of the file of a write trial. Always the same, so that trials that hang leave one at most.
+/// The name of the file of a write trial, which is made new and never opened when it is there: a tenant who has the folder
+/// may have put a link or a pipe there. The agent opens exclusively and always takes this name; a shell that finds a pipe
+/// would open it all the same, so scripts add what nobody can foresee and remove what earlier ones left.
 pub const WRITE_TRIAL: &str = ".refloat-write-trial";
 
 /// The agent's threads that ask what may hang for ever are named this and what they ask. They are the asker's, and no fact

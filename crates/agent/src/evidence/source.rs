@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use host::{Probe, Redactor, sources};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
 
 use crate::command::{prepare, run};
@@ -257,7 +258,13 @@ fn goroutines(out: &mut dyn Write) -> io::Result<()> {
     }
     for path in dumps {
         writeln!(out, "== {}", path.display())?;
-        io::copy(&mut fs::File::open(path)?, out)?;
+        // What was looked at by its name may be another by now.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut dump: fs::File = rustix::fs::open(&path, flags, Mode::empty())?.into();
+        let known = dump.metadata()?;
+        if known.is_file() && known.uid() == 0 {
+            io::copy(&mut dump, out)?;
+        }
     }
     Ok(())
 }

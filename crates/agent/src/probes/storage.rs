@@ -115,17 +115,31 @@ pub(super) fn write_trials(out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes and removes an empty file. `None`: there is no such directory.
+/// Makes and removes an empty file. `None`: there is no such directory, or somebody keeps taking the name.
 fn trial(directory: &str) -> Option<&'static str> {
     if !Path::new(directory).is_dir() {
         return None;
     }
     let path = format!("{directory}/{}", sources::WRITE_TRIAL);
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
-    Some(match made.and_then(|_| rustix::fs::unlink(&path)) {
+    // Nothing that is there is opened: a tenant's pipe would hang as a dead disk does, a link lead elsewhere.
+    let make = || {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let made = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
+        made.and_then(|_| rustix::fs::unlink(&path))
+    };
+    let mut made = make();
+    if made == Err(Errno::EXIST) {
+        // What an earlier trial left, or a tenant's.
+        made = match rustix::fs::unlink(&path) {
+            Ok(()) | Err(Errno::NOENT) => make(),
+            Err(Errno::ISDIR | Errno::PERM) => Err(Errno::EXIST),
+            Err(error) => Err(error),
+        };
+    }
+    Some(match made {
         // Another trial may have removed it first.
         Ok(()) | Err(Errno::NOENT) => "ok",
+        Err(Errno::EXIST) => return None,
         Err(Errno::NOSPC) => "ENOSPC",
         Err(Errno::DQUOT) => "EDQUOT",
         Err(Errno::ROFS) => "EROFS",
@@ -173,6 +187,29 @@ fn sample(out: &mut dyn Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trial_opens_nothing_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().to_str().unwrap();
+        let path = folder.path().join(sources::WRITE_TRIAL);
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "kept").unwrap();
+        assert_eq!(trial(directory), Some("ok"));
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert_eq!(trial(directory), Some("ok"));
+        std::os::unix::fs::symlink(folder.path().join("none"), &path).unwrap();
+        assert_eq!(trial(directory), Some("ok"));
+        assert!(!folder.path().join("none").exists());
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        assert_eq!(trial(directory), Some("ok"));
+        // Who keeps the name has nothing told of the folder.
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(trial(directory), None);
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "kept");
+    }
 
     #[test]
     fn who_does_not_answer_is_not_waited_for() {

@@ -38,9 +38,9 @@ sh_ versions.txt 100000 'uname -a; cat /etc/os-release; rpm -q systemd dbus dock
 sh_ units.txt 1000000 'systemctl --no-pager list-units --all; systemctl --no-pager show kubelet.service docker.service containerd.service'
 sh_ kubelet-config.txt 200000 'cat /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /etc/docker/daemon.json /etc/containerd/config.toml'
 # The daemons' own stacks: only these two take the signal so; any other would die of it.
-sh_ goroutines.txt 8000000 'for f in /proc/[0-9]*/comm; do read -r c <$f; p=${f%/comm}; p=${p#/proc/}; case $c in dockerd|containerd) kill -USR1 $p ;; esac; done
+sh_ goroutines.txt 8000000 'for f in /proc/[0-9]*/comm; do read -r c <$f; p=${f%/comm}; p=${p#/proc/}; e=$(readlink /proc/$p/exe); case $c,${e##*/} in dockerd,dockerd*|containerd,containerd*) kill -USR1 $p ;; esac; done
 sleep 2
-for f in $(find /run/docker /var/run/docker /tmp -maxdepth 1 -user 0 -type f \( -name "goroutine-stacks-*.log" -o -name "containerd.*.stacks.log" \) -mmin -1); do echo "== $f"; cat "$f"; done'
+for f in $(find /run/docker /var/run/docker /tmp -maxdepth 1 -user 0 -type f \( -name "goroutine-stacks-*.log" -o -name "containerd.*.stacks.log" \) -mmin -1); do echo "== $f"; dd "if=$f" iflag=nofollow,nonblock status=none; done'
 n=0
 while [ -n "$L" ] && [ $n -lt 90 ]; do
 r=

@@ -231,9 +231,11 @@ q="/var/lib/kubelet /var/lib/docker /var/lib/containerd /var/log /run" w=
 for d in $q; do
 f=$D/w.$(echo $d | tr / .); w="$w $f"
 (
-f=$d/.refloat-write-trial
+read -r u </proc/sys/kernel/random/uuid
+f=$d/.refloat-write-trial.$u
+set +f -C
 if [ ! -d $d ]; then r=none
-elif e=$( { : >$f; } 2>&1 ); then rm -f $f; r=ok
+elif e=$( { : >$f; } 2>&1 ); then rm -f $d/.refloat-write-trial.*; r=ok
 else
 case $e in
 *space*) r=ENOSPC ;; *uota*) r=EDQUOT ;; *ead-only*) r=EROFS ;; *nput/*) r=EIO ;; *ermi*) r=EACCES ;; *clean*) r=EUCLEAN ;; *) r=error ;;

@@ -314,6 +314,151 @@ fn evidence_has_no_secrets() {
     assert!(found[1].1.contains("not complete"));
 }
 
+/// A folder of a test, gone with it.
+struct Place(std::path::PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let name = format!("refloat-{name}-{}", std::process::id());
+        let place = Self(std::env::temp_dir().canonicalize().unwrap().join(name));
+        let _ = std::fs::remove_dir_all(&place.0);
+        std::fs::create_dir_all(&place.0).unwrap();
+        place
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.0.display())
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::create_dir_all(std::path::Path::new(&self.at(name)).parent().unwrap()).unwrap();
+        std::fs::write(self.at(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.at(name)).ok()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What empties a log, and where between two looks of the script a tenant may come in.
+const ENTERED: &str = "cd -P --";
+const EMPTIED: &str = "t 10 dd";
+
+/// Empties a container's log in the folder of a tenant, who does something at that place of the script. What the script
+/// said, the log and what it was not to touch afterwards.
+fn emptied(shell: &str, script: &str, at: &str, tenant: &str) -> (String, bool, bool) {
+    let place = Place::new(&format!("truncate-{shell}"));
+    let id = "a".repeat(64);
+    place.write("log/pods/p/c/0.log", "log");
+    for victim in ["victim/0.log", "victim/c/0.log"] {
+        place.write(victim, "kept");
+    }
+    std::fs::create_dir_all(place.at("log/containers")).unwrap();
+    let link = place.at(&format!("log/containers/x-{id}.log"));
+    std::os::unix::fs::symlink(place.at("log/pods/p/c/0.log"), link).unwrap();
+    let tenant = tenant.replace('@', &place.at(""));
+    let script = script
+        .replace(at, &format!("{{ {tenant}; }}; {at}"))
+        .replace("/var/log/", &place.at("log/"))
+        .replace("/var/lib/docker", &place.at("none"))
+        .replace("/run/refloat", &place.at("run"));
+    let container = ContainerId::new(id).unwrap();
+    let said = run(
+        shell,
+        &script,
+        &act_input(&order(Action::TruncateLog { container })),
+    );
+    let kept = ["victim/0.log", "victim/c/0.log"];
+    let kept = kept
+        .iter()
+        .all(|victim| place.read(victim).as_deref() == Some("kept"));
+    // Not read: it may be a pipe by now.
+    let log = std::fs::metadata(place.at("log/pods/p/c/0.log"));
+    let empty = log.is_ok_and(|log| log.is_file() && log.len() == 0);
+    (said, empty, kept)
+}
+
+#[test]
+fn no_tenant_makes_an_order_empty_another_file() {
+    let folder = "mv @log/pods/p/c @c; ln -s @victim @log/pods/p/c";
+    let above = "mv @log/pods/p @p; ln -s @victim @log/pods/p";
+    let link = "rm @log/pods/p/c/0.log; ln -s @victim/0.log @log/pods/p/c/0.log";
+    let pipe = "rm @log/pods/p/c/0.log; mkfifo @log/pods/p/c/0.log";
+    for shell in ["bash", "dash"] {
+        let (said, empty, kept) = emptied(shell, ACT, ENTERED, ":");
+        assert!(
+            said.contains(". ran ok") && empty && kept,
+            "{shell}: {said}"
+        );
+        for at in [ENTERED, EMPTIED] {
+            for tenant in [folder, above, link, pipe] {
+                let (said, _, kept) = emptied(shell, ACT, at, tenant);
+                assert!(kept, "{shell}, {tenant} before {at}: {said}");
+                let inside = at == EMPTIED && [folder, above].contains(&tenant);
+                assert!(
+                    said.contains(if inside { ". ran ok" } else { ". ran failed" }),
+                    "{said}"
+                );
+            }
+        }
+    }
+    // The tenants of this test can do it: by its path alone another file is emptied.
+    let by_path = ACT.replace(EMPTIED, "truncate -c -s 0 -- \"$F\"; false dd");
+    for tenant in [folder, link] {
+        assert!(
+            !emptied("dash", &by_path, "truncate -c", tenant).2,
+            "{tenant}"
+        );
+    }
+}
+
+#[test]
+fn a_write_trial_opens_nothing_that_is_there() {
+    let directories = sources::WRITE_DIRECTORIES.join(" ");
+    for shell in ["bash", "dash"] {
+        let place = Place::new(&format!("trial-{shell}"));
+        place.write("victim", "kept");
+        let look = LOOK.replace(&directories, &place.at("log"));
+        std::fs::create_dir(place.at("log")).unwrap();
+        let name = place.at(&format!("log/{}", sources::WRITE_TRIAL));
+        std::os::unix::fs::symlink(place.at("victim"), &name).unwrap();
+        std::os::unix::fs::symlink(place.at("victim"), format!("{name}.left")).unwrap();
+        let trial = |look: &str| {
+            let found = readings(&run(shell, look, &look_input(&[Probe::Write]))).unwrap();
+            let facts = HostFacts::from_readings(&found);
+            let trial = facts.writes.first().cloned();
+            trial.map(|trial| (trial.directory.clone(), trial.error.clone()))
+        };
+        let well = Some((place.at("log"), None));
+        assert_eq!(trial(&look), well, "{shell}");
+        std::fs::remove_file(&name).unwrap();
+        assert!(
+            Command::new("mkfifo")
+                .arg(&name)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(trial(&look), well, "{shell}");
+        assert_eq!(place.read("victim").as_deref(), Some("kept"), "{shell}");
+        // The pipe is a tenant's; what scripts made is gone.
+        assert_eq!(std::fs::read_dir(place.at("log")).unwrap().count(), 1);
+        // A name that can be foreseen, opened as it is: this is what the trial must not do.
+        let naive = look.replace(".refloat-write-trial.$u", ".refloat-write-trial");
+        let naive = naive.replace("set +f -C", "set +f");
+        std::fs::remove_file(&name).unwrap();
+        std::os::unix::fs::symlink(place.at("victim"), &name).unwrap();
+        assert_eq!(trial(&naive), well, "{shell}");
+        assert_eq!(place.read("victim").as_deref(), Some(""), "{shell}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_answer_whatever_breaks_the_readers(text in "(?s).{0,200}", lines in prop::collection::vec(prop::sample::select(vec!["refloat 1", "= files", "= act", " x", ". done 0 1", ". ran ok", ". refused older x", "é", "", "."]), 0..9)) {

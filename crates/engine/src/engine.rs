@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::future::{AbortHandle, Abortable};
 use model::{ClusterId, OperationId, Person, Snapshot, Text, Time};
-use operations::kernel::{Command, Input, Need, World};
+use operations::kernel::{Command, Input, Need, World, after};
 use operations::kinds::{Event, Flaw, Machine, Plan, Request, State};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -14,6 +14,9 @@ use crate::error::Error;
 use crate::ports::{Commit, Entry, Pictures, Ports, Row};
 use crate::runner::Runner;
 use crate::status::{Line, Status};
+
+/// How often operations without a task are looked for, milliseconds.
+const ATTEND_EVERY_MS: u64 = 10_000;
 
 /// Runs operations over its ports. Cloning is cheap; tasks end with the last clone.
 #[derive(Clone)]
@@ -168,18 +171,45 @@ impl Engine {
         }
     }
 
-    /// Takes up every operation of the record that has not ended and whose cluster is here.
-    ///
-    /// # Errors
-    /// That the record cannot be read. An operation that cannot be taken up is logged and left as it is.
-    pub async fn resume_all(&self) -> Result<(), Error> {
-        let active = self.0.ports.record.active().await;
-        for row in active.map_err(Error::Record)? {
-            if let Err(error) = self.resume(&row.id).await {
-                tracing::error!(operation = %row.id, error = &error as &dyn std::error::Error, "not taken up");
+    /// Sees to it that every operation of a cluster that has not ended has a task, now and as long as this is polled:
+    /// what cannot be taken up at this moment, or loses the record to a writer that is about to stop, can be later.
+    pub async fn attend(&self, cluster: &ClusterId) {
+        let mut told = BTreeMap::new();
+        loop {
+            if self.0.ports.act.leads() {
+                self.take_up_all(cluster, &mut told).await;
+            }
+            let next = after(self.0.ports.clock.now(), ATTEND_EVERY_MS);
+            self.0.ports.clock.sleep_until(next).await;
+        }
+    }
+
+    /// Why one was not taken up is said once.
+    async fn take_up_all(&self, cluster: &ClusterId, told: &mut BTreeMap<OperationId, String>) {
+        let active = match self.0.ports.record.active().await {
+            Ok(active) => active,
+            Err(error) => {
+                tracing::error!(
+                    error = &*error as &dyn std::error::Error,
+                    "the record cannot be read"
+                );
+                return;
+            }
+        };
+        told.retain(|id, _| active.iter().any(|row| row.id == *id));
+        for Row { id, .. } in active.into_iter().filter(|row| row.cluster == *cluster) {
+            match self.resume(&id).await {
+                // It may have ended since the list was made.
+                Ok(()) | Err(Error::Ended { .. }) => drop(told.remove(&id)),
+                Err(error) => {
+                    let text = error.to_string();
+                    if told.get(&id) != Some(&text) {
+                        tracing::error!(operation = %id, error = &error as &dyn std::error::Error, "not taken up, trying again");
+                        told.insert(id, text);
+                    }
+                }
             }
         }
-        Ok(())
     }
 
     /// Takes up an operation of the record, unless its task runs already.

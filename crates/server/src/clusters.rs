@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kubernetes::{Cluster, Connect, ConnectError, Mirror, MirrorOptions};
-use model::{ClusterId, OperationId};
+use model::ClusterId;
 use service::Service;
-use store::Filter;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,8 +15,6 @@ use crate::error::ServerError;
 
 /// Between two tries to reach a cluster: at first, at last.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How often operations without a task are looked for.
-const TAKE_UP_EVERY: Duration = Duration::from_secs(10);
 
 /// The clusters that are configured, also those not reached yet.
 pub(crate) struct Clusters {
@@ -161,52 +158,12 @@ impl Clusters {
             for member in app.engine.members() {
                 let id = member.cluster.id;
                 if known.insert(id.clone()) {
-                    tasks.spawn(take_up_in(app.engine.clone(), id));
+                    let engine = app.engine.clone();
+                    tasks.spawn(async move { engine.attend(&id).await });
                 }
             }
             if any.changed().await.is_err() {
                 return;
-            }
-        }
-    }
-}
-
-async fn take_up_in(engine: Service, cluster: ClusterId) {
-    let mut told: BTreeMap<OperationId, String> = BTreeMap::new();
-    let mut ticks = tokio::time::interval(TAKE_UP_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let filter = Filter {
-            ended: Some(false),
-            cluster: Some(cluster.clone()),
-            ..Filter::default()
-        };
-        let active = match engine.store().list(filter).await {
-            Ok(active) => active,
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the record cannot be read"
-                );
-                continue;
-            }
-        };
-        told.retain(|id, _| active.iter().any(|recorded| recorded.operation.id == *id));
-        for recorded in active {
-            let id = recorded.operation.id;
-            match engine.resume(&id).await {
-                // It may have ended since the list was made.
-                Ok(()) | Err(service::ServiceError::OperationEnded { .. }) => {
-                    told.remove(&id);
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    if told.get(&id) != Some(&text) {
-                        tracing::error!(operation = %id, error = &error as &dyn std::error::Error, "not taken up, trying again");
-                        told.insert(id, text);
-                    }
-                }
             }
         }
     }

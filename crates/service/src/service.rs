@@ -157,12 +157,9 @@ impl Service {
         Ok(acting.pod_metrics(pod, port).await)
     }
 
-    /// Takes up every operation of the record that has not ended and whose cluster is here.
-    ///
-    /// # Errors
-    /// That the record cannot be read. An operation that cannot be taken up is logged and left as it is.
-    pub async fn resume_all(&self) -> Result<(), ServiceError> {
-        Ok(self.engine.resume_all().await?)
+    /// See [`Engine::attend`].
+    pub async fn attend(&self, cluster: &ClusterId) {
+        self.engine.attend(cluster).await;
     }
 
     /// Takes up an operation of the record, unless its task runs already.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use model::{NodeRef, Refusal, Time};
+use model::{NodeRef, Refusal, Text, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::decide::{Waiting, decide};
+use super::decide::{Waiting, WaitingOn, decide};
 use super::event::{Effect, Fact, NodeJob, PodJob};
 use super::lint::{Flaw, lint};
 use super::plan::{Disposition, Plan, plan};
@@ -117,6 +117,53 @@ impl Kind for Drain {
             .filter(|node| node.is_active() && node.done(NodeJob::Claim))
             .map(|node| &node.node)
             .collect()
+    }
+
+    fn under_claim(effect: &Effect) -> Option<&Text> {
+        match effect {
+            Effect::Node {
+                node,
+                job: NodeJob::Cordon | NodeJob::MarkProgress,
+            } => Some(&node.name),
+            Effect::Pod {
+                target,
+                job: PodJob::BeginHandover | PodJob::Evict | PodJob::Delete,
+            } => Some(&target.node),
+            Effect::Node {
+                job:
+                    NodeJob::Claim
+                    | NodeJob::TaintNext
+                    | NodeJob::UntaintNext
+                    | NodeJob::MarkDrained
+                    | NodeJob::MarkStopped
+                    | NodeJob::Uncordon
+                    | NodeJob::Release,
+                ..
+            }
+            | Effect::Pod {
+                job: PodJob::UndoHandover,
+                ..
+            } => None,
+        }
+    }
+
+    fn unclaimed(effect: &Effect, refused: Option<(&Refusal, Time)>) -> Waiting {
+        let (node, pod) = match effect {
+            Effect::Node { node, .. } => (&node.name, None),
+            Effect::Pod { target, .. } => (&target.node, Some(target.pod.clone())),
+        };
+        let on = match refused {
+            None => WaitingOn::Answer,
+            Some((refusal, at)) => WaitingOn::Retry {
+                refusal: refusal.clone(),
+                at: Some(at),
+            },
+        };
+        Waiting {
+            node: node.clone(),
+            pod,
+            on,
+        }
     }
 
     fn nodes(state: &State) -> Vec<NodeProgress> {

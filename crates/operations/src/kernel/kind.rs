@@ -103,6 +103,13 @@ pub trait Kind: Clone + Debug + PartialEq + Eq + JsonSchema + 'static {
     /// Nodes whose claim is ours now: it is renewed, and its loss pauses the operation.
     fn claims(state: &State<Self>) -> Vec<&NodeRef>;
 
+    /// The node under whose claim an effect is carried out; `None` for what takes the claim, gives back, or needs none.
+    fn under_claim(effect: &Self::Effect) -> Option<&Text>;
+
+    /// What an effect waits for while the claim it needs is not known to be ours: the answer to its renewal or, where
+    /// that was refused, a new try.
+    fn unclaimed(effect: &Self::Effect, refused: Option<(&Refusal, Time)>) -> Self::Waiting;
+
     /// How far it is with each node.
     fn nodes(state: &State<Self>) -> Vec<NodeProgress>;
 

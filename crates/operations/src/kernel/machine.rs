@@ -7,11 +7,15 @@ use model::{NodeRef, OperationId, Person, Refusal, Text, Time};
 use super::after;
 use super::event::{Event, Illegal};
 use super::kind::{Decision, Kind};
+use super::retry::{Gate, gate};
 use super::state::State;
 use super::world::World;
 
 /// How often a held claim is renewed, milliseconds: three times within its life.
 pub const RENEW_EVERY_MS: u64 = 20_000;
+/// A claim that was last shown to be ours longer ago may have run out meanwhile, milliseconds: nothing is done under it
+/// before it is renewed. A quarter less than its life, because an answer takes its time and clocks differ.
+const SURE_FOR_MS: u64 = 45_000;
 
 /// More decisions than this at one moment are a defect: each records something that the next one sees.
 const ROUNDS: usize = 300;
@@ -61,16 +65,57 @@ pub struct Outputs<K: Kind> {
 #[derive(Clone, Debug)]
 pub struct Machine<K: Kind> {
     state: State<K>,
-    /// When a claim was last asked to be renewed, and whether the answer is still out.
-    renewals: BTreeMap<Text, (Time, bool)>,
+    /// Claims by node. Those of a replayed record stand in it before anything is decided, and are not shown to be ours.
+    claims: BTreeMap<Text, Claim>,
+}
+
+/// What this process knows of a claim.
+#[derive(Clone, Debug, Default)]
+struct Claim {
+    /// The last time of which is known that it was ours.
+    sure: Option<Time>,
+    /// When it was last asked to be renewed.
+    asked: Option<Time>,
+    /// The answer to that is still out.
+    open: bool,
+    /// Why it was not renewed, when, and how often in a row.
+    refused: Option<(Refusal, Time, u32)>,
+}
+
+impl Claim {
+    fn is_sure(&self, now: Time) -> bool {
+        // A clock that was set back says nothing about how long ago that was.
+        let sure = |since: Time| since <= now && now < after(since, SURE_FOR_MS);
+        self.sure.is_some_and(sure)
+    }
+
+    /// When it is to be renewed next. What is not sure is waited for, so it is asked for again soon.
+    fn due(&self, now: Time, works: bool) -> Time {
+        let Some(asked) = self.asked.or(self.sure).filter(|asked| *asked <= now) else {
+            return now;
+        };
+        let usual = after(asked, RENEW_EVERY_MS);
+        if self.is_sure(now) || !works {
+            return usual;
+        }
+        match &self.refused {
+            Some((refusal, at, times)) => match gate(refusal, *at, *times) {
+                Gate::At(time) => time.min(usual),
+                Gate::Final => usual,
+            },
+            None => now,
+        }
+    }
 }
 
 impl<K: Kind> Machine<K> {
     /// The machine of a state that was replayed from a record.
     pub fn new(state: State<K>) -> Self {
+        let claims = K::claims(&state).into_iter();
+        let claims = claims.map(|node| (node.name.clone(), Claim::default()));
         Self {
+            claims: claims.collect(),
             state,
-            renewals: BTreeMap::new(),
         }
     }
 
@@ -102,7 +147,7 @@ impl<K: Kind> Machine<K> {
             waiting: Vec::new(),
         };
         for input in inputs {
-            if let Some(event) = self.heard(input) {
+            if let Some(event) = self.heard(input, world.now) {
                 self.record(world.now, event, &mut out)?;
             }
         }
@@ -113,7 +158,8 @@ impl<K: Kind> Machine<K> {
             if self.state.ended.is_some() {
                 return Ok(out);
             }
-            let decision = K::decide(&self.state, world);
+            let mut decision = K::decide(&self.state, world);
+            self.hold(world.now, &mut decision);
             let quiet = decision.is_quiet();
             self.take(world.now, decision, &mut out)?;
             if quiet {
@@ -155,7 +201,7 @@ impl<K: Kind> Machine<K> {
     }
 
     /// The event that an input is, if it changes anything.
-    fn heard(&mut self, input: Input<K::Effect>) -> Option<Event<K>> {
+    fn heard(&mut self, input: Input<K::Effect>, now: Time) -> Option<Event<K>> {
         if self.state.ended.is_some() {
             return None;
         }
@@ -166,14 +212,25 @@ impl<K: Kind> Machine<K> {
                 inferred: false,
             }),
             Input::Renewed(node, refusal) => {
-                if let Some((_, open)) = self.renewals.get_mut(&node.name) {
-                    *open = false;
+                if let Some(claim) = self.claims.get_mut(&node.name) {
+                    claim.open = false;
+                    claim.refused = match &refusal {
+                        None => {
+                            claim.sure = claim.asked;
+                            None
+                        }
+                        Some(refusal) => {
+                            if is_lost(refusal) {
+                                claim.sure = None;
+                            }
+                            let times = claim.refused.as_ref().map_or(0, |(.., times)| *times);
+                            Some((refusal.clone(), now, times + 1))
+                        }
+                    };
                 }
                 match refusal {
                     // Somebody took the node from us, by force or because we were away for too long: a person decides.
-                    Some(refusal @ (Refusal::Claimed { .. } | Refusal::Changed { .. }))
-                        if self.state.paused.is_none() =>
-                    {
+                    Some(refusal) if is_lost(&refusal) && self.state.paused.is_none() => {
                         Some(Event::Paused {
                             by: None,
                             lost: Some(refusal),
@@ -214,25 +271,51 @@ impl<K: Kind> Machine<K> {
         })
     }
 
+    /// Leaves out what needs a claim that may not be ours any more: it is decided again once the claim is renewed.
+    fn hold(&self, now: Time, decision: &mut Decision<K>) {
+        let (effects, waiting) = (&mut decision.effects, &mut decision.waiting);
+        effects.retain(|effect| {
+            let claim = K::under_claim(effect).and_then(|node| self.claims.get(node));
+            let Some(claim) = claim.filter(|claim| !claim.is_sure(now)) else {
+                return true;
+            };
+            let again = self.state.works();
+            let refused = claim.refused.as_ref();
+            let refused = refused.map(|(refusal, ..)| (refusal, claim.due(now, again)));
+            waiting.push(K::unclaimed(effect, refused));
+            false
+        });
+    }
+
     /// Claims whose renewal is due; at most one is under way for each.
     fn renew(&mut self, now: Time, out: &mut Outputs<K>) {
-        let claims: Vec<NodeRef> = K::claims(&self.state).into_iter().cloned().collect();
-        self.renewals
-            .retain(|name, _| claims.iter().any(|node| node.name == *name));
-        for node in claims {
-            // A claim is fresh when it was just taken, and has to be shown to be ours when another process took it.
-            let (last, open) = *self
-                .renewals
-                .entry(node.name.clone())
-                .or_insert((now, false));
-            let due = after(last, RENEW_EVERY_MS);
-            if due <= now && !open {
-                self.renewals.insert(node.name.clone(), (now, true));
-                out.renew.push(node);
+        let works = self.state.works();
+        let held = K::claims(&self.state);
+        self.claims
+            .retain(|name, _| held.iter().any(|node| node.name == *name));
+        for node in held {
+            // What was just taken is ours.
+            let taken = || Claim {
+                sure: Some(now),
+                ..Claim::default()
+            };
+            let claim = self.claims.entry(node.name.clone()).or_insert_with(taken);
+            if claim.open {
+                continue;
+            }
+            let due = claim.due(now, works);
+            if due <= now {
+                claim.asked = Some(now);
+                claim.open = true;
+                out.renew.push(node.clone());
             } else {
-                let due = due.max(after(now, 1));
                 out.wake = Some(out.wake.map_or(due, |wake| wake.min(due)));
             }
         }
     }
+}
+
+/// The claim is not ours any more.
+fn is_lost(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Claimed { .. } | Refusal::Changed { .. })
 }

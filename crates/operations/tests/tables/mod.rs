@@ -1,6 +1,7 @@
 //! Tables: one pod or one budget each, and what plan, budgets, handover and lint say of it.
 
 mod budgets;
+mod claims;
 mod handovers;
 mod lints;
 mod plans;

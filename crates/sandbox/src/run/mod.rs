@@ -190,10 +190,12 @@ impl Run {
     fn die(&self, process: Group, away: u64) {
         self.executor.kill(process);
         let mut sim = self.sim.lock();
+        let Some(gone) = sim.processes.remove(&process) else {
+            return;
+        };
         sim.world
             .tell(|| format!("process {process} dies, for {away} ms"));
         sim.world.orphan_requests(process);
-        let gone = sim.processes.remove(&process);
         if !sim.processes.values().any(|process| process.leads) {
             let then = at(ms(sim.world.now) + away);
             sim.later(then, Due::Start);
@@ -248,19 +250,23 @@ impl Run {
                 sim.commit(*asked, alive);
             }
             Due::Mishap(number, ends) => self.mishap(number, ends),
+            Due::Ends(process) => self.die(process, 0),
         }
     }
 
-    fn start(&self) -> Group {
+    fn start(&self) {
         let mut sim = self.sim.lock();
         sim.started += 1;
         let process = sim.started;
         let (pictures, _) = watch::channel(None);
+        let since = sim.world.now;
         sim.processes.insert(
             process,
             Process {
+                since,
                 ahead: 0,
                 leads: true,
+                attended: false,
                 pictures,
                 engine: None,
             },
@@ -274,28 +280,14 @@ impl Run {
             executor: self.executor.clone(),
         };
         let engine = Engine::new(link.ports());
-        if let Some(process) = self.sim.lock().processes.get_mut(&process) {
-            process.engine = Some(engine);
+        let mut sim = self.sim.lock();
+        let cluster = sim.world.truth.cluster.clone();
+        if let Some(process) = sim.processes.get_mut(&process) {
+            process.engine = Some(engine.clone());
         }
-        self.resume(process);
-        process
-    }
-
-    /// Takes up what is in the record.
-    fn resume(&self, process: Group) {
-        let engine = self
-            .sim
-            .lock()
-            .processes
-            .get(&process)
-            .and_then(|one| one.engine.clone());
-        if let Some(engine) = engine {
-            let resumed = async move {
-                // What cannot be taken up stays in the record, and the end of the run shows it.
-                drop(engine.resume_all().await);
-            };
-            self.executor.spawn(process, resumed.boxed());
-        }
+        drop(sim);
+        let attends = async move { engine.attend(&cluster).await };
+        self.executor.spawn(process, attends.boxed());
     }
 
     fn ask(&self, number: usize) {
@@ -376,19 +368,12 @@ impl Run {
                     drop(sim);
                     self.start();
                 } else {
-                    // The older one learns it at last, if it lives.
-                    let oldest = sim.processes.keys().next().copied();
-                    let newest = sim.processes.keys().next_back().copied();
-                    if oldest != newest
-                        && let Some(process) =
-                            oldest.and_then(|oldest| sim.processes.get_mut(&oldest))
-                    {
-                        process.leads = false;
-                    }
-                    drop(sim);
-                    // What it could not take up while the older one still wrote.
-                    if let Some(newest) = newest {
-                        self.resume(newest);
+                    // The older ones learn it at last, also when the newest has died since.
+                    let newest = sim.started;
+                    let older = |process: &Group| *process != newest;
+                    let older: Vec<_> = sim.processes.keys().copied().filter(older).collect();
+                    for process in older {
+                        sim.loses_the_lead(process);
                     }
                 }
             }
@@ -400,14 +385,9 @@ impl Run {
                     }
                     sim.later(at(500 + until), Due::Mishap(number, true));
                 } else if leader.is_none() {
-                    let newest = sim.processes.keys().next_back().copied();
-                    if let Some(process) = newest.and_then(|newest| sim.processes.get_mut(&newest))
-                    {
-                        process.leads = true;
-                    }
-                    drop(sim);
-                    if let Some(newest) = newest {
-                        self.resume(newest);
+                    let all: Vec<_> = sim.processes.keys().copied().collect();
+                    for process in all {
+                        sim.loses_the_lead(process);
                     }
                 }
             }

@@ -49,12 +49,16 @@ mutants! {
     AckBeforeDurable => "the record answers before it is durable", IntentBeforeEffect;
     /// A restart reads the record without its last event.
     ForgetsTheTail => "a restart misses the last event", RecordNeverForks | EndsOrWaitsWithReason | RecordReplaysToSameState;
+    /// What could not be taken up at the start is left as it is.
+    AttendsOnce => "what was not taken up is not tried again", EndsOrWaitsWithReason;
     /// Two writers may append under the same number.
     NoCompareOnAppend => "the record takes any number", RecordNeverForks;
     /// Leadership is not asked.
     LeadsAlways => "leadership is not asked for", NoEffectWithoutLeadership;
     /// Claims are not renewed.
     NeverRenews => "claims are not renewed", ClaimHeldWhileActing;
+    /// A claim counts although the process was away for long.
+    OldClaimCounts => "a claim counts after a restart", ClaimHeldWhileActing;
     /// A claim held by others counts as taken.
     ClaimRefusalIgnored => "a refused claim counts as taken", ClaimHeldWhileActing;
     /// Claims are not given back.

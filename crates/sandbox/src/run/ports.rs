@@ -14,9 +14,12 @@ use operations::kinds::{Effect, Request};
 use tokio::sync::oneshot;
 
 use super::mutant::Mutant;
-use super::sim::{Asked, Due, Moment, Shared};
+use super::sim::{Asked, Due, Moment, Process, Shared};
 use crate::Call;
 use crate::executor::{Executor, Group};
+
+/// How long a process takes what the one before it held for its own, when it is the bug that is planted.
+const OLD: Duration = Duration::from_secs(20);
 
 /// The ports of one process.
 #[derive(Clone)]
@@ -115,7 +118,14 @@ impl Record for Link {
     }
 
     fn active(&self) -> BoxFuture<'_, Result<Vec<Row>, Cause>> {
-        let sim = self.sim.lock();
+        let mut sim = self.sim.lock();
+        let once = sim.is(Mutant::AttendsOnce);
+        if let Some(process) = sim.processes.get_mut(&self.process)
+            && std::mem::replace(&mut process.attended, true)
+            && once
+        {
+            return future::ready(Ok(Vec::new())).boxed();
+        }
         let rows = sim.records.values().map(|kept| kept.row.clone());
         let rows = rows.filter(|row| !row.ended).collect();
         future::ready(Ok(rows)).boxed()
@@ -228,7 +238,9 @@ impl Hands for Reach {
             let (heard, answer) = oneshot::channel();
             {
                 let mut sim = link.sim.lock();
-                if sim.is(Mutant::NeverRenews) {
+                let young = |process: &Process| process.since + OLD > sim.world.now;
+                let young = sim.processes.get(&link.process).is_some_and(young);
+                if sim.is(Mutant::NeverRenews) || (sim.is(Mutant::OldClaimCounts) && young) {
                     return None;
                 }
                 sim.call(link.process, &id, Call::Renew(node), heard);

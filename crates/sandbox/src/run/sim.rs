@@ -35,10 +35,14 @@ pub(super) type Made = oneshot::Sender<Result<u64, String>>;
 
 /// A process of refloat.
 pub(super) struct Process {
+    /// When it started.
+    pub(super) since: Time,
     /// How far its clock is ahead, milliseconds.
     pub(super) ahead: i64,
     /// It believes to lead.
     pub(super) leads: bool,
+    /// It has asked which operations have not ended.
+    pub(super) attended: bool,
     /// What it sees.
     pub(super) pictures: watch::Sender<Option<Arc<Snapshot>>>,
     pub(super) engine: Option<engine::Engine>,
@@ -69,6 +73,8 @@ pub(super) enum Due {
     Commit(Box<Asked>),
     /// Something goes wrong: the number of the mishap, and whether it ends.
     Mishap(usize, bool),
+    /// A process ends.
+    Ends(Group),
 }
 
 /// A commit on its way to the disk.
@@ -207,7 +213,12 @@ impl Sim {
 
     /// Somebody has still to ask for something.
     pub(super) fn is_asked_for(&self) -> bool {
-        let asks = |due: &Due| matches!(due, Due::Ask(_) | Due::Start | Due::Commit(..));
+        let asks = |due: &Due| {
+            matches!(
+                due,
+                Due::Ask(_) | Due::Start | Due::Ends(_) | Due::Commit(..)
+            )
+        };
         let waits = |process| self.processes.contains_key(process);
         self.agenda.values().any(asks) || self.asking.values().any(waits)
     }
@@ -237,6 +248,14 @@ impl Sim {
         self.reach(format!("fault death {}", name_of(death)));
         self.kill = Some((process, away));
         true
+    }
+
+    /// A process learns that it does not lead any more. It ends soon after, as the server does.
+    pub(super) fn loses_the_lead(&mut self, process: Group) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.leads = false;
+        }
+        self.after((0, 1_000), Due::Ends(process));
     }
 
     /// Shows the view to every process that has one.

@@ -18,7 +18,7 @@ pub enum Invariant {
     BudgetNeverPassed,
     /// Left alone with the cluster, no eviction is sent that a budget refuses.
     NoEvictionToBeRefused,
-    /// No pod's eviction is accepted twice.
+    /// No pod is evicted that is seen to be leaving.
     EvictedOnce,
     /// A service whose pods can be handed over is never without a ready endpoint.
     HandoverNeverBelow,
@@ -34,6 +34,8 @@ pub enum Invariant {
     OneOperationPerNode,
     /// What is ours is given back at the end, where the cluster lets us.
     NothingLeftBehind,
+    /// What is not ours is not undone.
+    OnlyOurs,
     /// A drained node is empty, and it was reporting.
     DrainedIsTrue,
     /// A deadline is acted on within a second.
@@ -66,6 +68,7 @@ impl Invariant {
             Self::ClaimHeldWhileActing => "claim-held-while-acting",
             Self::OneOperationPerNode => "one-operation-per-node",
             Self::NothingLeftBehind => "nothing-left-behind",
+            Self::OnlyOurs => "only-ours",
             Self::DrainedIsTrue => "drained-is-true",
             Self::DeadlineHolds => "deadline-holds",
             Self::EndsOrWaitsWithReason => "ends-or-waits-with-reason",

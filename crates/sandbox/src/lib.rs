@@ -10,6 +10,7 @@ pub mod host;
 mod invariant;
 mod rng;
 pub mod run;
+pub mod sweep;
 
 pub use cluster::{Action, Call, Claim, Delays, Faults, Foreign, Tally, Watch, World, job_name};
 pub use invariant::{Invariant, Violation};

@@ -30,6 +30,7 @@ mod races;
 mod random;
 mod rig;
 mod rights;
+mod simulate;
 mod ssh_parity;
 mod usage;
 
@@ -64,6 +65,7 @@ const PROOFS: &[Proof] = &[
     placement_data::PROOF,
     races::PROOF,
     rights::PROOF,
+    simulate::PROOF,
     ssh_parity::PROOF,
 ];
 

@@ -7,7 +7,7 @@ use operations::drain::{
     self, Disposition, Escalation, Fact, NodeJob, NodeOutcome, PodJob, WaitingOn,
 };
 use operations::kernel::{self, Attempt};
-use operations::kinds::{Effect, Event, State, Waiting};
+use operations::kinds::{Event, State, Waiting};
 
 use super::sim::Sim;
 use crate::case::Mishap;
@@ -21,8 +21,13 @@ const STORM: usize = 30;
 
 impl Sim {
     /// An effect is about to leave a process.
-    pub(super) fn check_send(&mut self, process: Group, id: &OperationId, effect: &Effect) {
-        let Effect::Drain(effect) = effect;
+    pub(super) fn check_send(
+        &mut self,
+        process: Group,
+        id: &OperationId,
+        effect: &drain::Effect,
+        sent: &drain::Effect,
+    ) {
         let name = format!("{} {}", job_name(effect), object(effect));
         self.world.tell(|| format!("{id} > {name}"));
         self.reach(format!("effect {}", job_name(effect)));
@@ -42,10 +47,17 @@ impl Sim {
             let what = format!("{id} {name}: there is no record");
             return self.violation(Invariant::IntentBeforeEffect, what);
         };
+        let begun = self.begun.entry(format!("{id} {name}")).or_default();
+        *begun -= 1;
+        if *begun < 0 {
+            let what = format!("{id} {name}: sent more often than begun");
+            self.violation(Invariant::IntentBeforeEffect, what);
+        }
         if !is_running(&state, effect) {
             let what = format!("{id} {name}: not in the record");
             self.violation(Invariant::IntentBeforeEffect, what);
         }
+        self.check_uncordon(id, effect);
         let begins = match effect {
             drain::Effect::Node { job, .. } => {
                 matches!(job, NodeJob::Claim | NodeJob::Cordon | NodeJob::TaintNext)
@@ -57,10 +69,35 @@ impl Sim {
             self.violation(Invariant::PausedMeansStill, what);
         }
         self.check_claim(id, effect, &name);
-        if let drain::Effect::Pod { target, job } = effect
+        if let (drain::Effect::Pod { target, .. }, drain::Effect::Pod { job, .. }) = (effect, sent)
             && matches!(job, PodJob::Evict | PodJob::Delete)
         {
             self.check_removal(&state, target, *job);
+        }
+    }
+
+    /// A cordon that was there before is not lifted, unless somebody else lifted it first.
+    fn check_uncordon(&mut self, id: &OperationId, effect: &drain::Effect) {
+        let drain::Effect::Node {
+            node,
+            job: NodeJob::Uncordon,
+        } = effect
+        else {
+            return;
+        };
+        let before = self.case.nodes.iter();
+        let before = before
+            .filter(|spec| spec.name == node.name)
+            .any(|spec| spec.cordoned);
+        let lifted =
+            |foreign: &Foreign| matches!(foreign, Foreign::Uncordon(name) if *name == node.name);
+        let lifted = self.case.others.iter().any(|(_, foreign)| lifted(foreign));
+        if before && !lifted {
+            let what = format!(
+                "{id} lifts the cordon of {}, which was there before",
+                node.name
+            );
+            self.violation(Invariant::OnlyOurs, what);
         }
     }
 
@@ -105,6 +142,11 @@ impl Sim {
         if seen.into_iter().flatten().any(|pod| unready(pod)) {
             self.world.racing.insert(target.uid.clone());
         }
+        let leaving = self.leaving.get(&target.uid);
+        if leaving.is_some_and(|since| *since + LATE < now) {
+            let what = format!("{} is seen to be leaving", target.pod);
+            self.violation(Invariant::EvictedOnce, what);
+        }
         let open = self.open.get(&target.node);
         if open.is_some_and(|since| *since + LATE < now) {
             let what = format!("{} is on a schedulable node", target.pod);
@@ -134,6 +176,18 @@ impl Sim {
         self.reach(format!("event {}", name_of(event)));
         self.world.tell(|| format!("{id} {}", short(event)));
         match event {
+            kernel::Event::Began { effect } => {
+                let name = format!("{} {}", job_name(effect), object(effect));
+                *self.begun.entry(format!("{id} {name}")).or_default() += 1;
+            }
+            kernel::Event::Requested { request } => {
+                let mut asks = (0..).zip(&self.case.asks);
+                let ask = asks.find(|(number, _)| super::operation(*number) == *id);
+                if ask.is_none_or(|(_, ask)| ask.options != request.options) {
+                    let what = format!("{id} is begun with options that nobody gave");
+                    self.violation(Invariant::StartedByTheRules, what);
+                }
+            }
             kernel::Event::Planned { plan } if plan.refused().next().is_some() => {
                 let what = format!("{id} begins with pods that need a flag");
                 self.violation(Invariant::StartedByTheRules, what);
@@ -323,20 +377,6 @@ impl Sim {
 
     /// What is looked at when all is over.
     pub(super) fn check_end(&mut self) {
-        let twice: Vec<_> = self
-            .world
-            .tally
-            .accepted
-            .iter()
-            .filter(|(_, times)| **times > 1)
-            .collect();
-        let twice: Vec<_> = twice
-            .iter()
-            .map(|(uid, times)| format!("{uid} was evicted {times} times"))
-            .collect();
-        for what in twice {
-            self.violation(Invariant::EvictedOnce, what);
-        }
         if self.case.is_alone() && self.world.tally.refused > 0 {
             let what = format!("{} evictions refused", self.world.tally.refused);
             self.violation(Invariant::NoEvictionToBeRefused, what);

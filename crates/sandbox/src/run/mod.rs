@@ -269,17 +269,13 @@ impl Run {
                 attended: false,
                 pictures,
                 engine: None,
+                apart: Vec::new(),
             },
         );
         sim.world.tell(|| format!("process {process} starts"));
         sim.after((20, 400), Due::Synced(process));
         drop(sim);
-        let link = Link {
-            sim: self.sim.clone(),
-            process,
-            executor: self.executor.clone(),
-        };
-        let engine = Engine::new(link.ports());
+        let engine = Engine::new(self.link(process).ports());
         let mut sim = self.sim.lock();
         let cluster = sim.world.truth.cluster.clone();
         if let Some(process) = sim.processes.get_mut(&process) {
@@ -290,16 +286,35 @@ impl Run {
         self.executor.spawn(process, attends.boxed());
     }
 
+    fn link(&self, process: Group) -> Link {
+        Link {
+            sim: self.sim.clone(),
+            process,
+            executor: self.executor.clone(),
+        }
+    }
+
     fn ask(&self, number: usize) {
         let mut sim = self.sim.lock();
         let leader = sim.processes.iter().find(|(_, process)| process.leads);
-        let Some((group, Some(engine))) = leader.map(|(group, one)| (*group, one.engine.clone()))
+        let Some((group, Some(mut engine))) =
+            leader.map(|(group, one)| (*group, one.engine.clone()))
         else {
             let later = at(ms(sim.world.now) + 1_000);
             sim.later(later, Due::Ask(number));
             return;
         };
-        let ask = sim.case.asks[number].clone();
+        let mut ask = sim.case.asks[number].clone();
+        if sim.is(Mutant::FlagsAssumed) {
+            ask.options.force = true;
+            ask.options.delete_emptydir_data = true;
+        }
+        if sim.is(Mutant::FleetUnseen) {
+            engine = Engine::new(self.link(group).ports());
+            if let Some(process) = sim.processes.get_mut(&group) {
+                process.apart.push(engine.clone());
+            }
+        }
         let nodes = ask.nodes.iter().map(|name| NodeRef {
             name: name.clone(),
             uid: format!("uid-{name}").into(),
@@ -512,7 +527,7 @@ impl Sim {
         first: u64,
         commit: engine::Commit,
     ) -> Result<u64, String> {
-        let events = self.read(id, first, &commit.entries)?;
+        let mut events = self.read(id, first, &commit.entries)?;
         match row {
             Some(row) => {
                 let taken = self.records.values().filter(|kept| !kept.row.ended);
@@ -538,6 +553,10 @@ impl Sim {
             }
             None => {
                 let lossy = self.is(Mutant::NoCompareOnAppend);
+                let torn = self.is(Mutant::CommitTorn) && events.len() > 1;
+                if torn {
+                    events.pop();
+                }
                 let Some(kept) = self.records.get_mut(id) else {
                     return Err("there is no such operation".to_owned());
                 };

@@ -1,5 +1,7 @@
 //! Bugs planted on purpose: each must be caught by the invariant that is meant for it.
 
+use std::sync::Arc;
+
 use model::{Refusal, Snapshot};
 use operations::drain::{Effect, NodeJob, PodJob};
 
@@ -77,9 +79,41 @@ mutants! {
     NodesShared => "two operations may have one node", OneOperationPerNode;
     /// The picture is never seen to change.
     Blind => "new pictures are not heard of", EndsOrWaitsWithReason | DeadlineHolds;
+    /// Flags that nobody gave count as given.
+    FlagsAssumed => "flags are taken as given", StartedByTheRules;
+    /// Effects linger between the record and the server.
+    SendsLate => "effects are sent late", PausedMeansStill;
+    /// What is begun once is sent twice.
+    SendsTwice => "effects are sent twice", IntentBeforeEffect;
+    /// Evictions become deletions on their way.
+    DeletesInstead => "evictions are sent as deletions", BudgetNeverPassed;
+    /// Pods that are leaving look like others.
+    LeavingUnseen => "pods that are leaving seem to stay", EvictedOnce;
+    /// A plan does not see that a node was cordoned before.
+    CordonsUnseen => "cordons of others are not seen", OnlyOurs;
+    /// It looks again and again at once.
+    NeverSleeps => "it does not wait until it is time", RetriesWait;
+    /// Of several events of a commit the last is lost.
+    CommitTorn => "a commit is half written", RecordReplaysToSameState | IntentBeforeEffect;
+    /// A restart does not find that the operation was paused.
+    PauseForgotten => "a restart forgets a pause", RecordReplaysToSameState;
+    /// What other operations are about to use of a budget is not known.
+    FleetUnseen => "operations do not know of each other", NoEvictionToBeRefused;
+    /// Budgets never change.
+    BudgetsFrozen => "budgets are seen as they were at first", NoEvictionToBeRefused;
+    /// Pods that come to a node after the plan are not seen.
+    ArrivalsUnseen => "pods that come late are not seen", DrainedIsTrue;
+    /// Claims are only said to be taken.
+    ClaimNotWritten => "claims are not written", ClaimHeldWhileActing;
 }
 
 impl Sim {
+    /// Until when a mutant keeps an effect back.
+    pub(super) fn lingers(&mut self) -> Option<model::Time> {
+        let late = self.is(Mutant::SendsLate);
+        late.then(|| self.world.now + std::time::Duration::from_millis(self.rng.below(5_000)))
+    }
+
     /// An effect as a mutant sends it.
     pub(super) fn tampered(&self, mut effect: Effect) -> Effect {
         if let Effect::Pod { target, .. } = &mut effect
@@ -87,6 +121,12 @@ impl Sim {
         {
             target.uid = "".into();
             target.version = Default::default();
+        }
+        if let Effect::Pod { job, .. } = &mut effect
+            && *job == PodJob::Evict
+            && self.is(Mutant::DeletesInstead)
+        {
+            *job = PodJob::Delete;
         }
         effect
     }
@@ -102,6 +142,7 @@ impl Sim {
         match self.mutant {
             Some(Mutant::ReleaseForgotten) => job == NodeJob::Release,
             Some(Mutant::TaintForgotten) => job == NodeJob::UntaintNext,
+            Some(Mutant::ClaimNotWritten) => job == NodeJob::Claim,
             _ => false,
         }
     }
@@ -171,9 +212,33 @@ impl Sim {
                     view.remove_pod(&key, Default::default());
                 }
             }
+            Some(Mutant::LeavingUnseen) => change_pods(&mut view, |pod| pod.deletion = None),
+            Some(Mutant::BudgetsFrozen) => view.budgets = self.first.budgets.clone(),
+            Some(Mutant::ArrivalsUnseen) => {
+                let nodes = view.nodes.iter().filter(|node| node.unschedulable);
+                let pods = nodes.flat_map(|node| view.pods_on(&node.name));
+                let late = pods.filter(|pod| {
+                    let first = self.first.pod(&pod.key);
+                    first.is_none_or(|first| first.uid != pod.uid)
+                });
+                let late: Vec<_> = late.map(|pod| pod.key.clone()).collect();
+                for key in late {
+                    view.remove_pod(&key, Default::default());
+                }
+            }
             _ => {}
         }
         view
+    }
+
+    /// The picture that a mutant plans with.
+    pub(super) fn tampered_plan(&self, picture: Arc<Snapshot>) -> Arc<Snapshot> {
+        if !self.is(Mutant::CordonsUnseen) {
+            return picture;
+        }
+        let mut view = (*picture).clone();
+        change_nodes(&mut view, |node| node.unschedulable = false);
+        view.into()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine's ports over the simulation.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use engine::{
@@ -87,6 +88,18 @@ impl Clock for Link {
         if sim.is(Mutant::WakesLate) {
             until += Duration::from_secs(4);
         }
+        if sim.is(Mutant::NeverSleeps) {
+            // Others have their turn, at the same moment.
+            let mut slept = false;
+            let turn = future::poll_fn(move |context| {
+                if std::mem::replace(&mut slept, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            });
+            return turn.boxed();
+        }
         self.executor.sleep_until(until).boxed()
     }
 
@@ -143,6 +156,10 @@ impl Record for Link {
         if sim.is(Mutant::ForgetsTheTail) && entries.len() > 3 {
             entries.pop();
         }
+        if sim.is(Mutant::PauseForgotten) {
+            let paused = |entry: &Entry| entry.payload.contains(r#""event":"paused""#);
+            entries.retain(|(_, entry)| !paused(entry));
+        }
         future::ready(Ok(entries)).boxed()
     }
 
@@ -166,7 +183,8 @@ impl Sight for Link {
         let picture = async move {
             let mut pictures = pictures.ok_or("the process is gone")?;
             let first = pictures.wait_for(Option::is_some).await?.clone();
-            first.ok_or_else(|| "there is no picture".into())
+            let first = first.ok_or("there is no picture")?;
+            Ok(self.sim.lock().tampered_plan(first))
         };
         picture.boxed()
     }
@@ -210,19 +228,25 @@ impl Hands for Reach {
         let (link, id) = (self.link.clone(), self.id.clone());
         async move {
             let (heard, answer) = oneshot::channel();
-            let Effect::Drain(effect) = {
+            let Effect::Drain(effect) = effect;
+            let lingers = link.sim.lock().lingers();
+            if let Some(until) = lingers {
+                link.executor.sleep_until(until).await;
+            }
+            {
                 let mut sim = link.sim.lock();
-                sim.check_send(link.process, &id, &effect);
-                let Effect::Drain(sent) = &effect;
-                if sim.swallows(sent) {
+                let sent = sim.tampered(effect.clone());
+                sim.check_send(link.process, &id, &effect, &sent);
+                if sim.swallows(&effect) {
                     return Answer::default();
                 }
+                if sim.is(Mutant::SendsTwice) {
+                    sim.check_send(link.process, &id, &effect, &sent);
+                }
                 if !sim.dies(link.process, Moment::BeforeSend) {
-                    let sent = sim.tampered(sent.clone());
                     sim.call(link.process, &id, Call::Write(sent), heard);
                 }
-                effect
-            };
+            }
             let refusal = heard_of(answer).await;
             Answer {
                 refusal: link.sim.lock().tampered_answer(&effect, refusal),

@@ -46,6 +46,8 @@ pub(super) struct Process {
     /// What it sees.
     pub(super) pictures: watch::Sender<Option<Arc<Snapshot>>>,
     pub(super) engine: Option<engine::Engine>,
+    /// Further ones, that a planted bug has.
+    pub(super) apart: Vec<engine::Engine>,
 }
 
 /// An operation in the record.
@@ -108,10 +110,16 @@ pub(super) struct Sim {
     pub(super) kill: Option<(Group, u64)>,
     deaths: Vec<(Death, u64)>,
     pub(super) counts: Counts,
+    /// The cluster as it was at first.
+    pub(super) first: Snapshot,
+    /// How often each effect is in the record as begun, less how often it was sent.
+    pub(super) begun: BTreeMap<String, i64>,
     /// Effects sent of late: by what, when.
     pub(super) sent: BTreeMap<String, Vec<Time>>,
     /// Since when the view shows a node as schedulable.
     pub(super) open: BTreeMap<model::Text, Time>,
+    /// Since when the view shows a pod as leaving.
+    pub(super) leaving: BTreeMap<model::Uid, Time>,
     /// How often what was reached.
     pub(super) reached: BTreeMap<String, u64>,
     /// Asks that are not answered, and which process was asked.
@@ -148,6 +156,7 @@ impl Sim {
         let deaths = deaths.collect();
         let rng = Rng::new(case.seed.wrapping_add(2));
         let now = world.now;
+        let first = world.view.clone();
         Self {
             case,
             world,
@@ -164,8 +173,11 @@ impl Sim {
             kill: None,
             deaths,
             counts: Counts::default(),
+            first,
+            begun: BTreeMap::new(),
             sent: BTreeMap::new(),
             open: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             reached: BTreeMap::new(),
             asking: BTreeMap::new(),
             progress: now,
@@ -270,6 +282,13 @@ impl Sim {
         for name in open {
             self.open.entry(name).or_insert(now);
         }
+        let pods = self.world.view.pods().iter();
+        let leaving = pods.filter(|pod| pod.is_terminating());
+        let leaving = leaving.map(|pod| {
+            let since = self.leaving.get(&pod.uid).copied().unwrap_or(now);
+            (pod.uid.clone(), since)
+        });
+        self.leaving = leaving.collect();
         let picture = Arc::new(self.tampered_view(&self.world.view));
         for process in self.processes.values() {
             process.pictures.send_if_modified(|seen| {

@@ -75,6 +75,7 @@ pub(crate) fn label(event: &Event) -> String {
             effect,
             refusal,
             inferred,
+            ..
         } => {
             let how = match (refusal, inferred) {
                 (Some(_), _) => "refused",

@@ -2,8 +2,10 @@ use std::collections::BTreeMap;
 
 use diagnosis::{HostReach, Report};
 use host::Action;
-use hosts::{HostError, Look, Step, StepError, Way};
-use model::{Node, Snapshot, Time};
+use hosts::{HostError, Look, Way};
+use model::{Node, OperationId, Refusal, Snapshot, Time};
+use operations::kernel::{Attempt, Outcome};
+use operations::step;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -122,6 +124,8 @@ pub struct CheckView {
 /// How a step went.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
+    /// Id of the operation.
+    pub operation: OperationId,
     /// The node.
     pub node: String,
     /// The action that was carried out.
@@ -132,8 +136,6 @@ pub struct StepView {
     pub worked: bool,
     /// The host carried it out with success.
     pub ok: bool,
-    /// It had been carried out before, and was not again.
-    pub repeated: bool,
     /// What the host printed.
     pub output: String,
     /// What spoke against it and was overridden.
@@ -149,18 +151,37 @@ pub struct StepView {
 }
 
 impl StepView {
-    /// Of a step that was taken.
-    pub fn of(node: &str, action: Action, step: &Step) -> Self {
+    /// Of a step that has ended.
+    pub fn of(step: &step::State) -> Self {
+        let (request, body) = (&step.request, &step.body);
+        let plan = step.plan.as_ref();
+        let order = body.jobs.get(&step::Job::Order);
+        let failed = match order {
+            Some(Attempt::Refused {
+                refusal: Refusal::Host { message, .. },
+                ..
+            }) => Some(message),
+            _ => None,
+        };
+        let output = failed.or(body.told.as_ref());
+        let ended = step.ended.map_or(request.at, |(at, _)| at);
+        let took = ended.duration_since(request.at).as_millis();
         Self {
-            node: node.to_owned(),
-            action,
-            way: step.way.label().to_owned(),
-            worked: step.worked(),
-            ok: step.acted.ok,
-            repeated: step.acted.repeated,
-            output: step.acted.output.clone(),
-            objections: step.objections.iter().map(ObjectionView::of).collect(),
-            checks: step
+            operation: request.id.clone(),
+            node: request.node.name.to_string(),
+            action: request.action.clone(),
+            way: plan
+                .and_then(|plan| plan.way)
+                .map_or_else(String::new, |way| way.label().to_owned()),
+            worked: matches!(step.ended, Some((_, Outcome::Done))),
+            ok: order.is_some_and(Attempt::is_done),
+            output: output.map_or_else(String::new, ToString::to_string),
+            objections: plan
+                .into_iter()
+                .flat_map(|plan| &plan.objections)
+                .map(ObjectionView::of)
+                .collect(),
+            checks: body
                 .checks
                 .iter()
                 .map(|check| CheckView {
@@ -168,8 +189,8 @@ impl StepView {
                     holds: check.holds,
                 })
                 .collect(),
-            generation: step.generation,
-            millis: step.took.as_millis() as u64,
+            generation: request.generation,
+            millis: u64::try_from(took).unwrap_or_default(),
         }
     }
 }
@@ -188,25 +209,6 @@ impl ObjectionView {
 impl From<&HostError> for ErrorBody {
     fn from(error: &HostError) -> Self {
         Self::new(error.code()).with("detail", error.to_string())
-    }
-}
-
-impl From<&StepError> for ErrorBody {
-    fn from(error: &StepError) -> Self {
-        let body = Self::new(error.code());
-        match error {
-            StepError::Objected { objections } => {
-                let views: Vec<_> = objections.iter().map(ObjectionView::of).collect();
-                body.with(
-                    "objections",
-                    serde_json::to_value(views).unwrap_or_default(),
-                )
-            }
-            StepError::NotDrained { pods } => body.with("pods", *pods),
-            StepError::NoConsent { action } => body.with("action", *action),
-            StepError::Host(error) => error.into(),
-            _ => body,
-        }
     }
 }
 

@@ -45,6 +45,11 @@ impl Book {
         Arc::make_mut(&mut self.pages().hosts).saw(node, look);
     }
 
+    /// Nobody asks about this host any more.
+    pub(crate) fn forget(&self, node: &str) {
+        Arc::make_mut(&mut self.pages().hosts).forget(node);
+    }
+
     fn pages(&self) -> MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -117,6 +117,8 @@ pub trait Sight: Send + Sync {
 pub struct Answer {
     /// Why it was not done; `None` when it was.
     pub refusal: Option<Refusal>,
+    /// What the other side said with it.
+    pub told: Option<Text>,
     /// What was seen of the host of a node meanwhile.
     pub look: Option<(Text, HostLook)>,
 }

@@ -111,6 +111,9 @@ impl Runner {
                 .send_modify(|status| status.fault = Some(Arc::new(error)));
         }
         self.book.leave(&self.id);
+        for node in self.machine.state().head().nodes {
+            self.book.forget(&node.name);
+        }
     }
 
     async fn work(&mut self) -> Result<(), Error> {
@@ -194,7 +197,7 @@ impl Runner {
                 if let Some((node, look)) = answer.look {
                     self.saw(node, look);
                 }
-                Input::Answer(effect, answer.refusal)
+                Input::Answer(effect, answer.refusal, answer.told)
             }
             Came::Renewed(node, refusal) => {
                 if let Some(refusal) = &refusal {
@@ -263,7 +266,7 @@ fn perform(hands: Arc<dyn Hands>, effect: Effect) -> BoxFuture<'static, Came> {
             refusal: Some(Refusal::Unavailable {
                 message: "a defect of refloat: the request broke off".into(),
             }),
-            look: None,
+            ..Answer::default()
         });
         Came::Answer(effect, answer)
     };

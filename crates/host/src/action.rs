@@ -207,7 +207,7 @@ impl Action {
 
 /// An action with who may do it and when: the host refuses it on another boot, when older than what it has seen, and
 /// the second time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
     /// The operation it belongs to.

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, HostFacts, Mount, MountState, RuntimeName, Unit, UnitFacts};
+use crate::{Action, BootId, HostFacts, Mount, MountState, RuntimeName, Unit, UnitFacts, Use};
 
 labels! {
     /// What an action that is objected to would do.
@@ -62,7 +63,7 @@ labels! {
 }
 
 /// Something that speaks against an action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Objection {
     /// What.
     pub code: ObjectionCode,
@@ -337,7 +338,7 @@ labels! {
 }
 
 /// One sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// Which.
     pub code: CheckCode,
@@ -345,9 +346,57 @@ pub struct Check {
     pub holds: Option<bool>,
 }
 
+/// What of a look before an action its signs are told by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Before {
+    /// The boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootId>,
+    /// Main process of the unit that is to be restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// How often systemd had started that unit again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
+    /// Bytes used of each disk, by mount point, where space is to be freed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub used: BTreeMap<String, u64>,
+}
+
+impl Before {
+    /// Of a look.
+    pub fn of(action: &Action, facts: &HostFacts) -> Self {
+        let unit = match action {
+            Action::Restart { unit } => facts.unit(unit.label()),
+            _ => None,
+        };
+        let frees = matches!(
+            action,
+            Action::VacuumJournals { .. } | Action::TruncateLog { .. }
+        );
+        let spaces = frees.then(|| spaces(facts)).into_iter().flatten();
+        Self {
+            boot: facts.boot.clone(),
+            pid: unit.and_then(|unit| unit.pid),
+            restarts: unit.and_then(|unit| unit.restarts),
+            used: spaces
+                .map(|(path, space)| (path.to_owned(), space.used))
+                .collect(),
+        }
+    }
+}
+
+/// The disks that answer.
+fn spaces(facts: &HostFacts) -> impl Iterator<Item = (&str, Use)> {
+    facts.mounts.iter().filter_map(|mount| match mount.state {
+        MountState::Answers { space, .. } => Some((mount.path.as_str(), space)),
+        MountState::Hangs | MountState::Fails => None,
+    })
+}
+
 /// The signs that an action worked, from a look before and a look after. It worked when all hold; a unit may take some
 /// seconds, so whoever asks looks again until its watch time is over.
-pub fn check_after(action: &Action, before: &HostFacts, after: &HostFacts) -> Vec<Check> {
+pub fn check_after(action: &Action, before: &Before, after: &HostFacts) -> Vec<Check> {
     let check = |code, holds| Check { code, holds };
     match action {
         Action::Restart { unit } => restarted(*unit, before, after),
@@ -377,21 +426,16 @@ pub fn check_after(action: &Action, before: &HostFacts, after: &HostFacts) -> Ve
             vec![check(CheckCode::MountGone, listed.then_some(!there))]
         }
         Action::VacuumJournals { .. } | Action::TruncateLog { .. } => {
-            let spaces = |facts: &HostFacts| {
-                let spaces = facts.mounts.iter().filter_map(|mount| match mount.state {
-                    MountState::Answers { space, .. } => Some((mount.path.clone(), space)),
-                    MountState::Hangs | MountState::Fails => None,
-                });
-                spaces.collect::<BTreeMap<_, _>>()
-            };
-            let (then, now) = (spaces(before), spaces(after));
+            let now: Vec<_> = spaces(after).collect();
             let less = now.iter().any(|(path, space)| {
-                then.get(path)
-                    .is_some_and(|before| before.used > space.used)
+                before
+                    .used
+                    .get(*path)
+                    .is_some_and(|used| *used > space.used)
             });
             // Of a disk with room nobody can tell, and nobody needs to know, whether there is more of it.
-            let tight = now.values().any(|space| space.percent() >= TIGHT);
-            let known = !then.is_empty() && !now.is_empty() && (less || tight);
+            let tight = now.iter().any(|(_, space)| space.percent() >= TIGHT);
+            let known = !before.used.is_empty() && !now.is_empty() && (less || tight);
             vec![check(CheckCode::SpaceFreed, known.then_some(less))]
         }
         Action::StartTimeSync => {
@@ -411,17 +455,14 @@ pub fn check_after(action: &Action, before: &HostFacts, after: &HostFacts) -> Ve
     }
 }
 
-fn restarted(unit: Unit, before: &HostFacts, after: &HostFacts) -> Vec<Check> {
-    let (then, now) = (before.unit(unit.label()), after.unit(unit.label()));
+fn restarted(unit: Unit, before: &Before, after: &HostFacts) -> Vec<Check> {
+    let now = after.unit(unit.label());
     let active = now.map(|now| now.active == "active");
-    let other = now.map(|now| now.pid.is_some() && now.pid != then.and_then(|then| then.pid));
+    let other = now.map(|now| now.pid.is_some() && now.pid != before.pid);
     // `systemctl restart` sets the counter to 0; whatever is beyond is systemd's own doing.
-    let steady = now.and_then(|now| now.restarts).map(|now| {
-        now == 0
-            || then
-                .and_then(|then| then.restarts)
-                .is_some_and(|then| now <= then)
-    });
+    let steady = now
+        .and_then(|now| now.restarts)
+        .map(|now| now == 0 || before.restarts.is_some_and(|then| now <= then));
     let mut checks = vec![
         (CheckCode::UnitActive, active),
         (CheckCode::UnitRestarted, other),
@@ -646,7 +687,7 @@ mod tests {
     }
 
     fn holds(action: &Action, before: &HostFacts, after: &HostFacts) -> Vec<Option<bool>> {
-        check_after(action, before, after)
+        check_after(action, &Before::of(action, before), after)
             .iter()
             .map(|check| check.holds)
             .collect()

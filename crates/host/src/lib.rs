@@ -31,7 +31,7 @@ pub use facts::{
     SystemdFacts, UnitFacts, Use, WriteTrial,
 };
 pub use frame::{Frame, FrameError, Frames, MAX_FRAME};
-pub use judge::{Check, CheckCode, Harm, Objection, ObjectionCode, check_after, precheck};
+pub use judge::{Before, Check, CheckCode, Harm, Objection, ObjectionCode, check_after, precheck};
 pub use ledger::{Entry, Ledger, Refusal, Verdict};
 pub use message::{Ask, FromAgent, PROTOCOL, SERVER_NAME, ToAgent};
 pub use parse::{

@@ -97,7 +97,28 @@ pub enum HostError {
     },
 }
 
+/// All that [`HostError::code`] may be.
+const CODES: [&str; 12] = [
+    "agent_not_connected",
+    "host_lost",
+    "host_silent",
+    "host_unreachable",
+    "host_key",
+    "host_nonsense",
+    "host_refused",
+    "host_interrupted",
+    "host_failed",
+    "argument_rejected",
+    "program_missing",
+    "cloud_refused",
+];
+
 impl HostError {
+    /// The stable name of an error that a record holds.
+    pub fn code_named(word: &str) -> Option<&'static str> {
+        CODES.into_iter().find(|code| *code == word)
+    }
+
     /// Stable name of the error, for programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -114,6 +135,18 @@ impl HostError {
             Self::Program { .. } => "program_missing",
             Self::Cloud { .. } => "cloud_refused",
         }
+    }
+
+    /// What was asked was not done. Otherwise it may or may not have been: the answer did not come.
+    pub fn is_verdict(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotConnected { .. }
+                | Self::Lost { .. }
+                | Self::Silent { .. }
+                | Self::Unreachable { .. }
+                | Self::Nonsense { .. }
+        )
     }
 
     /// What it says about the way to the host.

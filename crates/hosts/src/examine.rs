@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diagnosis::{HostReach, Picture, Report, diagnose};
 use host::Probe;
-use model::{Node, Pod, Snapshot, Time};
+use model::{Node, Snapshot, Time};
 
 use crate::bundle::Bundle;
 use crate::error::HostError;
@@ -72,14 +72,4 @@ pub async fn evidence(way: &Way, snapshot: &Snapshot, node: &Node, since: Durati
         Err(error) => bundle.miss(&error.to_string()),
     }
     bundle
-}
-
-/// How many pods a restart of the machine would take with it: all but those of DaemonSets and of kubelet itself.
-pub fn pods_left(snapshot: &Snapshot, node: &str) -> usize {
-    let stays = |pod: &Pod| {
-        let owner = pod.owner.as_ref();
-        pod.is_mirror() || owner.is_some_and(|owner| owner.is_apps("DaemonSet"))
-    };
-    let left = snapshot.pods_on(node);
-    left.filter(|pod| !pod.is_finished() && !stays(pod)).count()
 }

@@ -21,9 +21,7 @@ pub use agents::{
 };
 pub use bundle::{BUNDLE_LIMIT, Bundle};
 pub use error::HostError;
-pub use examine::{Examined, evidence, examine, pods_left, reach_of};
+pub use examine::{Examined, evidence, examine, reach_of};
 pub use ssh::{Ssh, SshOptions};
-pub use step::{
-    Given, Step, StepAsked, StepError, give, look_for_step, runtime_unit, settle, take,
-};
+pub use step::{Asked, GiveError, give, look_for_step, runtime_unit, settle};
 pub use way::{Acted, Look, Piece, Pieces, Way, WayName};

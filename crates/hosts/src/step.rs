@@ -1,112 +1,30 @@
-//! One step on a host by hand: a look, what speaks against it, the order, and a look at what came of it. Each order is in
-//! the audit log before it leaves and after it has ended, so that none is lost without a word.
+//! Orders to hosts, with a word about each in the audit log; and the look by which a step is judged.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use host::{
-    Action, Check, HostFacts, Objection, Order, Probe, RuntimeName, Unit, check_after, precheck,
-};
+use host::{HostFacts, Order, Probe, RuntimeName, Unit};
 use model::{Text, Time};
 use store::{AuditRow, Store, StoreError};
-use tokio::time::{Instant, sleep_until};
 
 use crate::error::HostError;
-use crate::way::{Acted, Look, Way, WayName};
+use crate::way::{Acted, Look, Way};
 
-/// Between two looks at what came of it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After so many looks that do not show a sign either way, it will not show.
-const UNSEEN: u32 = 3;
-/// How long a unit may take to work again.
-const RESTARTED_WITHIN: Duration = Duration::from_secs(60);
-/// How long a machine may take to come back.
-const REBOOTED_WITHIN: Duration = Duration::from_secs(600);
-/// How long anything else may take to show.
-const SHOWS_WITHIN: Duration = Duration::from_secs(10);
-
-/// What is asked for.
+/// Who asks for an order, as the audit log has it.
 #[derive(Clone, Debug)]
-pub struct StepAsked {
-    /// What to do.
-    pub action: Action,
+pub struct Asked {
     /// Of which host: what the audit log calls it.
     pub object: Text,
     /// Who asks.
     pub by: Text,
     /// Why.
-    pub reason: String,
-    /// They agree by name to what may be lost.
-    pub consent: bool,
-    /// Pods that a restart of the machine would take with it ([`crate::pods_left`]).
-    pub pods_left: usize,
-    /// Do it although something speaks against it.
-    pub force: bool,
+    pub reason: Text,
+    /// Although something speaks against it.
+    pub forced: bool,
 }
 
-/// How it went.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// By which way.
-    pub way: WayName,
-    /// What spoke against it, and was overridden.
-    pub objections: Vec<Objection>,
-    /// Number of the order.
-    pub generation: u64,
-    /// What the host said.
-    pub acted: Acted,
-    /// The signs that it worked.
-    pub checks: Vec<Check>,
-    /// From the order to the last look.
-    pub took: Duration,
-}
-
-impl StepError {
-    /// Stable name of the error, for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Objected { .. } => "step_objected",
-            Self::NotDrained { .. } => "not_drained",
-            Self::NoConsent { .. } => "consent_missing",
-            Self::NoBoot => "boot_unknown",
-            Self::Host(error) => error.code(),
-            Self::Store(error) => error.code(),
-        }
-    }
-}
-
-impl Step {
-    /// It was done and every sign that can be seen shows that it worked.
-    pub fn worked(&self) -> bool {
-        self.acted.ok && self.checks.iter().all(|check| check.holds != Some(false))
-    }
-}
-
-/// Why a step was not taken, or its end is not known.
+/// Why an order was not given, or its end is not known.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// Something speaks against it. Nothing was done.
-    #[error("{} things speak against it", .objections.len())]
-    Objected {
-        /// What.
-        objections: Vec<Objection>,
-    },
-    /// Restarting a machine takes its containers with it, and it is not drained. Nothing was done.
-    #[error("{pods} pods would be lost")]
-    NotDrained {
-        /// How many.
-        pods: usize,
-    },
-    /// May lose data or running work, and nobody agreed to that. Nothing was done.
-    #[error("{action} needs somebody's consent")]
-    NoConsent {
-        /// The action's word.
-        action: &'static str,
-    },
-    /// The host does not say which boot it runs, so an order could not be kept from running twice. Nothing was done.
-    #[error("the host does not say which boot it runs")]
-    NoBoot,
+pub enum GiveError {
     /// The host.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -153,123 +71,25 @@ pub async fn look_for_step(way: &Way) -> Result<Look, HostError> {
     way.look(PROBES).await
 }
 
-/// Takes a step; `before` is a look that was just made.
+/// Gives an order. It is in the audit log before it leaves and after it has ended, so that none is lost without a word.
 ///
 /// # Errors
-/// [`StepError`] says whether anything was done.
-pub async fn take(
-    way: &Way,
-    store: &Store,
-    asked: &StepAsked,
-    before: &HostFacts,
-) -> Result<Step, StepError> {
-    let began = Instant::now();
-    let given = give(way, store, asked, before).await?;
-    let checks = if given.acted.ok {
-        watch(way, &asked.action, before).await
-    } else {
-        Vec::new()
-    };
-    Ok(Step {
-        way: way.name(),
-        objections: given.objections,
-        generation: given.generation,
-        acted: given.acted,
-        checks,
-        took: began.elapsed(),
-    })
-}
-
-/// An order, and what the host said.
-#[derive(Clone, Debug)]
-pub struct Given {
-    /// What spoke against it, and was overridden.
-    pub objections: Vec<Objection>,
-    /// Number of the order.
-    pub generation: u64,
-    /// What the host said.
-    pub acted: Acted,
-}
-
-/// The order of a step, without the look afterwards.
-///
-/// # Errors
-/// [`StepError`] says whether anything was done.
+/// [`GiveError`] says whether anything was done.
 pub async fn give(
     way: &Way,
     store: &Store,
-    asked: &StepAsked,
-    before: &HostFacts,
-) -> Result<Given, StepError> {
-    if asked.action == Action::Reboot && asked.pods_left > 0 && !asked.force {
-        let pods = asked.pods_left;
-        return Err(StepError::NotDrained { pods });
-    }
-    let objections = precheck(&asked.action, before);
-    if !objections.is_empty() && !asked.force {
-        return Err(StepError::Objected { objections });
-    }
-    if asked.action.needs_consent() && !asked.consent {
-        let action = asked.action.label();
-        return Err(StepError::NoConsent { action });
-    }
-    let boot = before.boot.clone().ok_or(StepError::NoBoot)?;
-    // Milliseconds since 1970: grows from one order to the next, whichever server or person gives it.
-    let generation = u64::try_from(Time::now().as_millisecond()).unwrap_or_default();
-    let order = Order {
-        // A step by hand is an operation of one order.
-        operation: format!("{}@{generation}", asked.by),
-        generation,
-        boot,
-        action: asked.action.clone(),
-        consent: asked.consent,
-    };
-    store.audit(entry(asked, &order, BEGAN, "")).await?;
-    let acted = way.act(&order).await;
+    asked: &Asked,
+    order: &Order,
+) -> Result<Acted, GiveError> {
+    store.audit(entry(asked, order, BEGAN, "")).await?;
+    let acted = way.act(order).await;
     let (outcome, detail) = match &acted {
         Ok(acted) if acted.ok => ("done", acted.output.clone()),
         Ok(acted) => ("failed", acted.output.clone()),
         Err(error) => (error.code(), error.to_string()),
     };
-    store.audit(entry(asked, &order, outcome, &detail)).await?;
-    Ok(Given {
-        objections,
-        generation,
-        acted: acted?,
-    })
-}
-
-/// Looks until every sign shows, or the watch time is over.
-async fn watch(way: &Way, action: &Action, before: &HostFacts) -> Vec<Check> {
-    let within = match action {
-        Action::Restart { .. } => RESTARTED_WITHIN,
-        Action::Reboot => REBOOTED_WITHIN,
-        _ => SHOWS_WITHIN,
-    };
-    let until = Instant::now() + within;
-    let mut checks = check_after(action, before, &HostFacts::default());
-    let mut unseen = 0;
-    loop {
-        // A host that is restarting does not answer for a while.
-        if let Ok(look) = look_for_step(way).await {
-            checks = check_after(action, before, &look.facts);
-            if checks.iter().all(|check| check.holds == Some(true)) {
-                return checks;
-            }
-            unseen = match checks.iter().any(|check| check.holds == Some(false)) {
-                true => 0,
-                false => unseen + 1,
-            };
-            if unseen == UNSEEN {
-                return checks;
-            }
-        }
-        let next = Instant::now() + LOOK_EVERY;
-        if next > until {
-            return checks;
-        }
-        sleep_until(next).await;
-    }
+    store.audit(entry(asked, order, outcome, &detail)).await?;
+    Ok(acted?)
 }
 
 /// So many entries of the audit log are looked through for orders without an end.
@@ -322,11 +142,11 @@ fn order_of(row: &AuditRow) -> Option<Order> {
 /// What the audit log calls the beginning of an order.
 const BEGAN: &str = "began";
 
-fn entry(asked: &StepAsked, order: &Order, outcome: &str, output: &str) -> AuditRow {
+fn entry(asked: &Asked, order: &Order, outcome: &str, output: &str) -> AuditRow {
     let detail = serde_json::json!({
         "order": order,
         "reason": asked.reason,
-        "forced": asked.force,
+        "forced": asked.forced,
         "output": output.chars().take(2000).collect::<String>(),
     });
     AuditRow {
@@ -342,17 +162,14 @@ fn entry(asked: &StepAsked, order: &Order, outcome: &str, output: &str) -> Audit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::BootId;
+    use host::{Action, BootId};
 
-    fn asked() -> StepAsked {
-        StepAsked {
-            action: Action::ReexecSystemd,
+    fn asked() -> Asked {
+        Asked {
             object: "c/n".into(),
             by: "alice".into(),
-            reason: "because".to_owned(),
-            consent: false,
-            force: false,
-            pods_left: 0,
+            reason: "because".into(),
+            forced: false,
         }
     }
 

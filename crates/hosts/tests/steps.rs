@@ -1,12 +1,11 @@
-//! A step is refused before anything is ordered when something speaks against it, and whatever becomes of an order
-//! stands in the audit log.
+//! Whatever becomes of an order stands in the audit log.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use host::{Action, BootId, HostFacts, MountPath, RuntimeFacts, RuntimeName, Unit};
-use hosts::{Agents, Authority, HostError, Listener, StepAsked, StepError, Way, settle, take};
+use host::{Action, BootId, Order};
+use hosts::{Agents, Asked, Authority, GiveError, HostError, Listener, Way, give, settle};
 use model::{ClusterId, Text};
 use store::Store;
 use testkit::agent::{self, Answer, BOOT, Wire};
@@ -70,94 +69,35 @@ impl World {
     }
 }
 
-fn asked(action: Action) -> StepAsked {
-    StepAsked {
-        action,
+fn asked() -> Asked {
+    Asked {
         object: "c/n".into(),
         by: "bob".into(),
-        reason: "test".to_owned(),
+        reason: "test".into(),
+        forced: false,
+    }
+}
+
+fn order() -> Order {
+    Order {
+        operation: "o".to_owned(),
+        generation: 1,
+        boot: BootId::new(BOOT).unwrap(),
+        action: Action::ReexecSystemd,
         consent: false,
-        force: false,
-        pods_left: 0,
     }
-}
-
-fn facts() -> HostFacts {
-    HostFacts {
-        boot: Some(BootId::new(BOOT).unwrap()),
-        ..HostFacts::default()
-    }
-}
-
-/// Docker, which would take its containers along.
-fn without_live_restore() -> HostFacts {
-    let docker = RuntimeFacts {
-        name: RuntimeName::Docker,
-        socket: Some(true),
-        answers: Some(true),
-        millis: Some(1),
-        version: None,
-        live_restore: Some(false),
-        lists: None,
-        containers: Vec::new(),
-    };
-    HostFacts {
-        runtimes: vec![docker],
-        ..facts()
-    }
-}
-
-fn restart_docker() -> Action {
-    Action::Restart { unit: Unit::Docker }
 }
 
 #[tokio::test]
-async fn what_is_refused_is_never_ordered() {
-    let world = World::start().await;
-    let (_wire, way) = world.agent().await;
-    let mount = MountPath::new("/var/lib/kubelet/pods/a/volumes/b").unwrap();
-    let unmount = Action::Unmount { mount };
-    let undrained = StepAsked {
-        consent: true,
-        pods_left: 3,
-        ..asked(Action::Reboot)
-    };
-    for (asked, facts, code) in [
-        (
-            asked(restart_docker()),
-            without_live_restore(),
-            "step_objected",
-        ),
-        (asked(unmount), facts(), "consent_missing"),
-        (asked(Action::Reboot), facts(), "consent_missing"),
-        (undrained, facts(), "not_drained"),
-        (
-            asked(Action::ReexecSystemd),
-            HostFacts::default(),
-            "boot_unknown",
-        ),
-    ] {
-        let refused = take(&way, &world.store, &asked, &facts).await.unwrap_err();
-        assert_eq!(refused.code(), code, "{asked:?}");
-    }
-    assert_eq!(world.told().await, Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn force_overrides_objections_and_says_so() {
+async fn an_order_stands_in_the_log_before_and_after() {
     let world = World::start().await;
     let (wire, way) = world.agent().await;
     let answering = tokio::spawn(agent::answer(wire));
-    let forced = StepAsked {
-        force: true,
-        ..asked(restart_docker())
-    };
-    let before = without_live_restore();
-    let step = take(&way, &world.store, &forced, &before).await.unwrap();
-    assert!(step.acted.ok);
-    assert!(!step.objections.is_empty());
+    let acted = give(&way, &world.store, &asked(), &order()).await.unwrap();
+    assert!(acted.ok);
     let told = world.told().await;
-    assert_eq!(told, ["bob host.restart began", "bob host.restart done"]);
+    let verb = "bob host.reexec-systemd";
+    assert_eq!(told, [format!("{verb} began"), format!("{verb} done")]);
     answering.abort();
 }
 
@@ -166,8 +106,7 @@ async fn the_end_of_an_order_is_told_whatever_it_is() {
     let world = World::start().await;
     let (mut wire, way) = world.agent().await;
     let store = world.store.clone();
-    let step = asked(Action::ReexecSystemd);
-    let taking = tokio::spawn(async move { take(&way, &store, &step, &facts()).await });
+    let giving = tokio::spawn(async move { give(&way, &store, &asked(), &order()).await });
     // The host has the order, and does not say what becomes of it.
     let Answer::Message(message) = wire.answer().await.unwrap() else {
         panic!("no order")
@@ -177,9 +116,13 @@ async fn the_end_of_an_order_is_told_whatever_it_is() {
     };
     let interrupted = host::FromAgent::Interrupted { ask };
     wire.say(&interrupted).await.unwrap();
-    let error = taking.await.unwrap().unwrap_err();
+    let error = giving.await.unwrap().unwrap_err();
     let interrupted = HostError::Interrupted { host: "n".into() };
-    assert!(matches!(&error, StepError::Host(error) if error.code() == interrupted.code()));
+    assert!(matches!(&error, GiveError::Host(error) if error.code() == interrupted.code()));
+    assert_eq!(
+        HostError::code_named(interrupted.code()),
+        Some(interrupted.code())
+    );
     let told = world.told().await;
     let verb = "bob host.reexec-systemd";
     let expected = [format!("{verb} began"), format!("{verb} host_interrupted")];

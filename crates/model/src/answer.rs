@@ -4,7 +4,7 @@ use crate::{Text, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Why a cluster did not do what was asked.
+/// Why a cluster, or a host of it, did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Refusal {
@@ -64,6 +64,15 @@ pub enum Refusal {
     Unavailable {
         /// What went wrong.
         message: Text,
+    },
+    /// The host of a node, or the way to it, said no.
+    Host {
+        /// Stable word of the error.
+        error: Text,
+        /// What was said.
+        message: Text,
+        /// It was not done. Otherwise it may or may not have been.
+        verdict: bool,
     },
     /// Any other answer: the request itself is not acceptable.
     Rejected {

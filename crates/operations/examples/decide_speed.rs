@@ -229,6 +229,7 @@ fn measure(what: &str, nodes: usize, workloads: usize, replicas: i32) {
                 snapshot.put_pod(Arc::new(pod));
             }
             let answered = Event::Answered {
+                told: None,
                 effect,
                 refusal: None,
                 inferred: false,

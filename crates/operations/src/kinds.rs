@@ -1,18 +1,13 @@
 //! All kinds of operations, as closed enums: what runs them knows no kind by name.
 
-#![expect(
-    clippy::allow_attributes,
-    reason = "which matches have an arm too many depends on how many kinds there are"
-)]
-
 use model::{NodeRef, OperationId, Person, Time};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::OperationView;
-use crate::drain;
 use crate::kernel::{self, Command, Head, Illegal, Input, Kind, Member, Need, Outcome, World};
+use crate::{drain, step};
 
 /// What a machine hears, whatever its kind.
 pub type Heard = Input<Effect>;
@@ -146,7 +141,6 @@ macro_rules! kinds {
                         let flaws = <$kind>::lint(request, plan, world);
                         flaws.into_iter().map(Flaw::$name).collect()
                     })+
-                    #[allow(unreachable_patterns, reason = "with one kind there is no other")]
                     _ => Vec::new(),
                 }
             }
@@ -158,7 +152,6 @@ macro_rules! kinds {
                         Event::$name(kernel::Event::Requested { request: request.clone() }),
                         Event::$name(kernel::Event::Planned { plan: plan.clone() }),
                     ],)+
-                    #[allow(unreachable_patterns, reason = "with one kind there is no other")]
                     _ => Vec::new(),
                 }
             }
@@ -221,7 +214,6 @@ macro_rules! kinds {
                     $(Event::$name(_) => {
                         let events = record.iter().filter_map(|(at, event)| match event {
                             Event::$name(event) => Some((*at, event)),
-                            #[allow(unreachable_patterns, reason = "with one kind there is no other")]
                             _ => None,
                         });
                         Ok(Self::$name(kernel::State::replay(events)?))
@@ -236,7 +228,6 @@ macro_rules! kinds {
             pub fn apply(&mut self, at: Time, event: &Event) -> Result<(), Illegal> {
                 match (self, event) {
                     $((Self::$name(state), Event::$name(event)) => state.apply(at, event),)+
-                    #[allow(unreachable_patterns, reason = "with one kind there is no other")]
                     _ => Err(Illegal { event: "?", rule: "a record is of one kind" }),
                 }
             }
@@ -324,7 +315,6 @@ macro_rules! kinds {
                         for input in inputs {
                             own.push(input.try_map(|effect| match effect {
                                 Effect::$name(effect) => Some(effect),
-                                #[allow(unreachable_patterns, reason = "with one kind there is no other")]
                                 _ => None,
                             })?);
                         }
@@ -357,18 +347,20 @@ macro_rules! kinds {
 kinds! {
     /// Taking nodes out of service.
     Drain => crate::drain::Drain,
+    /// One step on a host.
+    Step => crate::step::Step,
 }
 
 impl<E> Input<E> {
     /// The same with another effect.
     fn try_map<F>(self, effect: impl FnOnce(E) -> Option<F>) -> Result<Input<F>, Illegal> {
         Ok(match self {
-            Self::Answer(sent, refusal) => {
+            Self::Answer(sent, refusal, told) => {
                 let sent = effect(sent).ok_or(Illegal {
                     event: "answered",
                     rule: "an answer is to an effect of its own kind",
                 })?;
-                Input::Answer(sent, refusal)
+                Input::Answer(sent, refusal, told)
             }
             Self::Look => Input::Look,
             Self::Renewed(node, refusal) => Input::Renewed(node, refusal),
@@ -404,6 +396,15 @@ impl State {
     pub fn as_drain(&self) -> Option<&drain::State> {
         match self {
             Self::Drain(state) => Some(state),
+            Self::Step(_) => None,
+        }
+    }
+
+    /// It, if it is a step.
+    pub fn as_step(&self) -> Option<&step::State> {
+        match self {
+            Self::Step(state) => Some(state),
+            Self::Drain(_) => None,
         }
     }
 }
@@ -413,6 +414,7 @@ impl Recorded {
     pub fn as_drain(&self) -> Option<&drain::Recorded> {
         match self {
             Self::Drain(recorded) => Some(recorded),
+            Self::Step(_) => None,
         }
     }
 }
@@ -422,6 +424,7 @@ impl Waiting {
     pub fn as_drain(&self) -> Option<&drain::Waiting> {
         match self {
             Self::Drain(waiting) => Some(waiting),
+            Self::Step(_) => None,
         }
     }
 }

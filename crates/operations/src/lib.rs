@@ -7,6 +7,7 @@
 pub mod drain;
 pub mod kernel;
 pub mod kinds;
+pub mod step;
 mod view;
 
 pub use view::{NodeProgress, OperationView, PodCounts};

@@ -19,6 +19,9 @@ pub struct OperationView {
     /// The operation it is part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<OperationId>,
+    /// What is done to the host, when that is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<host::Action>,
     /// The cluster.
     pub cluster: ClusterId,
     /// Who asked.
@@ -89,6 +92,7 @@ impl OperationView {
             id: head.id.clone(),
             kind: K::NAME.into(),
             parent: head.parent.cloned(),
+            action: K::action(&state.request).cloned(),
             cluster: head.cluster.clone(),
             by: head.by.clone(),
             reason: head.reason.clone(),

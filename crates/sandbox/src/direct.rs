@@ -290,6 +290,7 @@ impl Engine {
                 };
                 let effect = self.untampered(effect);
                 self.record(Event::Answered {
+                    told: None,
                     effect,
                     refusal,
                     inferred: false,

@@ -257,7 +257,7 @@ fn boot_id(node: u32, boot: u32) -> BootId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::check_after;
+    use host::{Before, check_after};
 
     fn order(host: &Host, generation: u64, action: Action) -> Order {
         Order {
@@ -284,7 +284,7 @@ mod tests {
         };
         let mut host = Host::new(1);
         host.kubelet.sick = true;
-        let before = host.facts(0.0);
+        let before = Before::of(&kubelet, &host.facts(0.0));
         let order = order(&host, 1, kubelet.clone());
         assert_eq!(obey(&mut host, &order), Verdict::Run);
         let checks = check_after(&kubelet, &before, &host.facts(1.0));

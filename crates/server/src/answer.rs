@@ -99,7 +99,10 @@ fn status(error: &ServiceError) -> StatusCode {
         // The request is fine; what is in the cluster or the record forbids it as things are.
         ServiceError::AmbiguousCluster { .. }
         | ServiceError::OperationEnded { .. }
-        | ServiceError::PlanRefused { .. } => StatusCode::CONFLICT,
+        | ServiceError::PlanRefused { .. }
+        | ServiceError::StepRefused { .. }
+        | ServiceError::NoWay { .. } => StatusCode::CONFLICT,
+        ServiceError::Host(error) => host_status(error.code()),
         ServiceError::MissingRights { .. } => StatusCode::FORBIDDEN,
         ServiceError::NotSynced(_) | ServiceError::Connect(_) => StatusCode::SERVICE_UNAVAILABLE,
         ServiceError::Refused { refusal } => match refusal {
@@ -108,6 +111,7 @@ fn status(error: &ServiceError) -> StatusCode {
             Refusal::Unauthorized { .. } | Refusal::Unavailable { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Refusal::Host { error, .. } => host_status(error),
             _ => StatusCode::CONFLICT,
         },
         ServiceError::Store(error) => match error {
@@ -131,6 +135,15 @@ fn status(error: &ServiceError) -> StatusCode {
         | ServiceError::Unknown(_)
         | ServiceError::Unreadable { .. }
         | ServiceError::Illegal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Of an error of a host, by its code.
+pub(crate) fn host_status(code: &str) -> StatusCode {
+    match code {
+        "argument_rejected" => StatusCode::BAD_REQUEST,
+        "agent_not_connected" | "host_refused" | "host_interrupted" => StatusCode::CONFLICT,
+        _ => StatusCode::BAD_GATEWAY,
     }
 }
 

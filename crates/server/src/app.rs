@@ -30,7 +30,7 @@ const HEAVY: usize = 4;
 pub(crate) struct App {
     pub(crate) engine: Service,
     pub(crate) clusters: Clusters,
-    pub(crate) hosts: Hosts,
+    pub(crate) hosts: Arc<Hosts>,
     pub(crate) looks: Looks,
     pub(crate) leader: Arc<Leader>,
     pub(crate) metrics: Metrics,
@@ -75,7 +75,7 @@ impl App {
     pub(crate) fn new(
         engine: Service,
         clusters: Clusters,
-        hosts: Hosts,
+        hosts: Arc<Hosts>,
         leader: Arc<Leader>,
         body_limit: usize,
         request_timeout: Duration,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use host::Order;
 use model::Text;
-use service::{Leads, RECORD_FORMAT, Service};
+use service::{Leads, RECORD_FORMAT, Service, Ways};
 use store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -97,6 +97,10 @@ impl Server {
         let options = self.options;
         let leader = Arc::new(Leader::new(options.leader.clone()));
         let acts = leader.clone();
+        let agents = self.agents.as_ref();
+        let agents = agents.map(|port| (port.agents(), port.address().port()));
+        let hosts = Arc::new(Hosts::new(agents, &options.hosts));
+        let ways = hosts.clone();
         let engine = Service::new(
             self.store,
             service::Options {
@@ -105,15 +109,14 @@ impl Server {
                 claim_namespace: options.claim_namespace.clone(),
                 claim_for: options.claim_for,
                 leads: Leads::when(move || acts.acts()),
+                ways: Ways::by(move |cluster, node| ways.way(cluster, node)),
                 ..service::Options::default()
             },
         );
-        let agents = self.agents.as_ref();
-        let agents = agents.map(|port| (port.agents(), port.address().port()));
         let app = Arc::new(App::new(
             engine,
             Clusters::new(&options.claim_namespace),
-            Hosts::new(agents, &options.hosts),
+            hosts,
             leader,
             options.body_limit,
             options.request_timeout,

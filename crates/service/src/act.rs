@@ -6,15 +6,19 @@ use std::sync::Arc;
 use engine::{Act, Answer, Cause, Hands, Lacking};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use hosts::Asked;
 use kubernetes::{Access, Cluster, Identity, Marks, Writer};
-use model::{ClusterId, NodeRef, OperationId, Person, Refusal};
+use model::{ClusterId, NodeRef, OperationId, Person, Refusal, Text};
 use operations::kernel::{Head, Need};
 use operations::kinds::{Effect, Request};
+use operations::step;
+use store::Store;
 
 use crate::error::ServiceError;
 use crate::members::{Member, Members};
-use crate::perform;
+use crate::perform::{self, StepHands};
 use crate::service::Options;
+use crate::ways::Ways;
 
 /// So many questions about rights at once.
 const QUESTIONS: usize = 8;
@@ -23,6 +27,7 @@ const QUESTIONS: usize = 8;
 pub(crate) struct Actor {
     pub(crate) members: Arc<Members>,
     pub(crate) options: Options,
+    pub(crate) store: Store,
 }
 
 impl Actor {
@@ -111,6 +116,24 @@ fn identity(person: &Person) -> Identity {
     }
 }
 
+impl Actor {
+    fn step_task(&self, step: &step::Request) -> StepTask {
+        StepTask {
+            members: self.members.clone(),
+            ways: self.options.ways.clone(),
+            store: self.store.clone(),
+            cluster: step.cluster.clone(),
+            node: step.node.name.clone(),
+            asked: Asked {
+                object: format!("{}/{}", step.cluster, step.node.name).into(),
+                by: step.by.user.clone(),
+                reason: step.reason.clone(),
+                forced: step.force,
+            },
+        }
+    }
+}
+
 impl Act for Actor {
     fn leads(&self) -> bool {
         self.options.leads.now()
@@ -119,10 +142,15 @@ impl Act for Actor {
     fn hands(&self, request: &Request) -> Result<Arc<dyn Hands>, Cause> {
         let head = request.head();
         let member = self.members.get(head.cluster)?;
+        let step = match request {
+            Request::Step(step) => Some(self.step_task(step)),
+            Request::Drain(_) => None,
+        };
         Ok(Arc::new(ClusterHands {
             writer: self.writer(&member, head.by)?,
             operation: head.id.clone(),
             marks: marks(&head),
+            step,
         }))
     }
 
@@ -153,18 +181,53 @@ struct ClusterHands {
     writer: Writer,
     operation: OperationId,
     marks: Marks,
+    /// Of a step: what it needs beside the cluster.
+    step: Option<StepTask>,
+}
+
+/// What a step needs beside the cluster. The way is looked for anew for each effect: an agent may have come back.
+#[derive(Clone)]
+struct StepTask {
+    members: Arc<Members>,
+    ways: Ways,
+    store: Store,
+    cluster: ClusterId,
+    node: Text,
+    asked: Asked,
+}
+
+impl StepTask {
+    async fn hands(&self) -> StepHands {
+        let way = match self.members.get(&self.cluster) {
+            Ok(member) => member.synced().await.ok().and_then(|snapshot| {
+                let node = snapshot.node(&self.node)?;
+                self.ways.to(&self.cluster, node)
+            }),
+            Err(_) => None,
+        };
+        StepHands {
+            way,
+            store: self.store.clone(),
+            asked: self.asked.clone(),
+        }
+    }
 }
 
 impl Hands for ClusterHands {
     fn perform(&self, effect: Effect) -> BoxFuture<'static, Answer> {
         let (writer, marks) = (self.writer.clone(), self.marks.clone());
+        let step = self.step.clone();
         async move {
-            let refusal = match effect {
-                Effect::Drain(effect) => perform::drain(&writer, &marks, &effect).await,
-            };
-            Answer {
-                refusal,
-                look: None,
+            match (effect, step) {
+                (Effect::Drain(effect), _) => Answer {
+                    refusal: perform::drain(&writer, &marks, &effect).await,
+                    ..Answer::default()
+                },
+                (Effect::Step(effect), Some(task)) => {
+                    perform::step(&writer, &marks, &task.hands().await, effect).await
+                }
+                // An effect is of its operation's kind.
+                (Effect::Step(_), None) => Answer::default(),
             }
         }
         .boxed()

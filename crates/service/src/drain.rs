@@ -46,9 +46,12 @@ impl Service {
         for flaw in planned.flaws {
             match flaw {
                 kinds::Flaw::Drain(flaw) => flaws.push(flaw),
+                kinds::Flaw::Step(_) => {}
             }
         }
-        let kinds::Plan::Drain(mut plan) = planned.plan;
+        let kinds::Plan::Drain(mut plan) = planned.plan else {
+            return Err(ServiceError::Unknown("the plan is of another kind".into()));
+        };
         if verify {
             let writer = self.actor().writer(&member, by)?;
             verify_plan(&writer, &mut plan, &planned.picture).await;

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 
 use engine::Cause;
+use hosts::HostError;
 use kubernetes::{ConnectError, NotSynced};
 use model::{ClusterId, OperationId, Refusal};
 use operations::drain::Plan;
 use operations::kernel::Illegal;
 use operations::kinds::{self, Flaw, Unreadable};
+use operations::step::{self, Stop};
 use serde_json::{Value, json};
 use store::StoreError;
 
@@ -55,6 +57,21 @@ pub enum ServiceError {
         /// The plan, which says which pods and flags.
         plan: Box<Plan>,
     },
+    /// Something speaks against a step; nothing was done.
+    #[error("the step is not taken: {:?}", plan.stops)]
+    StepRefused {
+        /// The plan, which says what.
+        plan: Box<step::Plan>,
+    },
+    /// There is no way to the host of this node.
+    #[error("there is no way to the host of {node}")]
+    NoWay {
+        /// The node.
+        node: String,
+    },
+    /// The host, or the way to it.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// The plan is unsound; nothing was written. A defect of refloat.
     #[error("the plan is unsound: {flaws:?}")]
     PlanFlawed {
@@ -119,6 +136,13 @@ pub enum ServiceError {
     },
 }
 
+impl ServiceError {
+    /// Why a task had to stop.
+    pub(crate) fn of_fault(fault: &engine::Error) -> Self {
+        plain(fault).unwrap_or_else(|cause| Self::Unknown(cause.to_string().into()))
+    }
+}
+
 impl From<engine::Error> for ServiceError {
     fn from(error: engine::Error) -> Self {
         match plain(&error) {
@@ -161,6 +185,9 @@ fn plain(error: &engine::Error) -> Result<ServiceError, &Cause> {
         },
         Error::Refused { plan } => match &**plan {
             kinds::Plan::Drain(plan) => ServiceError::PlanRefused {
+                plan: Box::new(plan.clone()),
+            },
+            kinds::Plan::Step(plan) => ServiceError::StepRefused {
                 plan: Box::new(plan.clone()),
             },
         },
@@ -251,6 +278,9 @@ impl ServiceError {
             Self::UnknownOperation { .. } => "operation_unknown",
             Self::OperationEnded { .. } => "operation_ended",
             Self::PlanRefused { .. } => "plan_refused",
+            Self::StepRefused { plan } => plan.stops.first().map_or("internal", |stop| stop.code()),
+            Self::NoWay { .. } => "agent_not_connected",
+            Self::Host(error) => error.code(),
             Self::PlanFlawed { .. } => "plan_flawed",
             Self::MissingRights { .. } => "missing_rights",
             Self::NotLeading => "not_leader",
@@ -260,6 +290,9 @@ impl ServiceError {
                 Refusal::Forbidden { .. } => "cluster_forbidden",
                 Refusal::Unauthorized { .. } => "cluster_unauthorized",
                 Refusal::Unavailable { .. } => "cluster_unavailable",
+                Refusal::Host { error, .. } => {
+                    HostError::code_named(error).unwrap_or("host_failed")
+                }
                 _ => "cluster_refused",
             },
             Self::Connect(error) => error.code(),
@@ -287,6 +320,19 @@ impl ServiceError {
                 });
                 vec![("pods", needs.collect())]
             }
+            Self::StepRefused { plan } => {
+                let mut params = vec![("objections", json!(plan.objections))];
+                match plan.stops.first() {
+                    Some(Stop::NotDrained { pods }) => params.push(("pods", json!(pods))),
+                    Some(Stop::ConsentMissing { action }) => {
+                        params.push(("action", json!(action)));
+                    }
+                    _ => {}
+                }
+                params
+            }
+            Self::NoWay { node } => vec![("node", json!(node))],
+            Self::Host(error) => vec![("detail", json!(error.to_string()))],
             Self::PlanFlawed { flaws } => vec![("flaws", json!(flaws))],
             Self::MissingRights { user, missing } => {
                 vec![("user", json!(user)), ("missing", json!(missing))]

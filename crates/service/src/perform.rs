@@ -1,8 +1,19 @@
-//! Sends one effect of a drain to the cluster. Preconditions of each write are written down at `kubernetes::Writer`.
+//! Performs one effect: of a drain in the cluster, of a step on a host. Preconditions of each write to a cluster are written
+//! down at `kubernetes::Writer`.
 
+use engine::Answer;
+use hosts::{Asked, GiveError, Way, give, look_for_step};
 use kubernetes::{Claimed, Marks, Writer};
-use model::{EvictAnswer, Refusal, WriteAnswer};
+use model::{EvictAnswer, Refusal, Time, WriteAnswer};
 use operations::drain::{Effect, NodeJob, PodJob};
+use operations::kernel::HostLook;
+use operations::step;
+use store::Store;
+
+use crate::ways::way_of;
+
+/// The word for an order that the host carried out without success.
+pub const STEP_FAILED: &str = "step_failed";
 
 /// Performs it; the refusal if it was not done.
 pub(crate) async fn drain(writer: &Writer, marks: &Marks, effect: &Effect) -> Option<Refusal> {
@@ -67,6 +78,81 @@ pub(crate) async fn drain(writer: &Writer, marks: &Marks, effect: &Effect) -> Op
                         .delete_pod(pod, uid, version, target.grace_seconds, false)
                         .await,
                 ),
+            }
+        }
+    }
+}
+
+/// What a step needs: the way to its host at this moment, and the log in which each order stands before it leaves and
+/// after it has ended.
+pub(crate) struct StepHands {
+    pub(crate) way: Option<Way>,
+    pub(crate) store: Store,
+    pub(crate) asked: Asked,
+}
+
+/// Performs an effect of a step. Preconditions of an order are written down at [`operations::step`].
+pub(crate) async fn step(
+    writer: &Writer,
+    marks: &Marks,
+    hands: &StepHands,
+    effect: step::Effect,
+) -> Answer {
+    let refused = |refusal| Answer {
+        refusal,
+        ..Answer::default()
+    };
+    match effect {
+        step::Effect::Claim { node } => {
+            refused(writer.claim(&node.name, &node.uid, marks).await.err())
+        }
+        step::Effect::Release { node } => {
+            let released = writer.release(&node.name, &node.uid, &marks.operation);
+            refused(released.await.err())
+        }
+        step::Effect::Look { node } => {
+            let at = Time::now();
+            let look = match &hands.way {
+                Some(way) => look_for_step(way).await.ok().map(|look| (way.name(), look)),
+                None => None,
+            };
+            // A host that is restarting does not answer for a while.
+            let look = look.map(|(way, look)| HostLook {
+                facts: Some(look.facts.into()),
+                at,
+                way: way_of(way),
+            });
+            Answer {
+                look: look.map(|look| (node.name, look)),
+                ..Answer::default()
+            }
+        }
+        step::Effect::Order { order, .. } => {
+            let Some(way) = &hands.way else {
+                return refused(Some(Refusal::Host {
+                    error: "host_unreachable".into(),
+                    message: "there is no way to it now".into(),
+                    verdict: false,
+                }));
+            };
+            match give(way, &hands.store, &hands.asked, &order).await {
+                Ok(acted) if acted.ok => Answer {
+                    told: Some(acted.output.as_str().into()),
+                    ..Answer::default()
+                },
+                Ok(acted) => refused(Some(Refusal::Host {
+                    error: STEP_FAILED.into(),
+                    message: acted.output.as_str().into(),
+                    verdict: true,
+                })),
+                Err(GiveError::Host(error)) => refused(Some(Refusal::Host {
+                    error: error.code().into(),
+                    message: error.to_string().as_str().into(),
+                    verdict: error.is_verdict(),
+                })),
+                Err(GiveError::Store(error)) => refused(Some(Refusal::Unavailable {
+                    message: error.to_string().as_str().into(),
+                })),
             }
         }
     }

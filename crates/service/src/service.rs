@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::error::ServiceError;
 use crate::members::{Member, Members};
 use crate::record::StoreRecord;
+use crate::ways::Ways;
 
 /// Whether this process may act at this moment.
 #[derive(Clone)]
@@ -61,6 +62,8 @@ pub struct Options {
     pub claim_for: Duration,
     /// Whether this process may act; asked before each effect.
     pub leads: Leads,
+    /// Ways to hosts.
+    pub ways: Ways,
 }
 
 impl Default for Options {
@@ -72,6 +75,7 @@ impl Default for Options {
             claim_namespace: kubernetes::CLAIM_NAMESPACE.to_owned(),
             claim_for: Duration::from_secs(60),
             leads: Leads::default(),
+            ways: Ways::default(),
         }
     }
 }
@@ -90,6 +94,7 @@ impl Service {
         let actor = Arc::new(Actor {
             members: Arc::new(Members::default()),
             options,
+            store: store.clone(),
         });
         let engine = Engine::new(Ports {
             clock: Arc::new(SystemClock),

@@ -13,6 +13,7 @@ use hosts::{Agents, Authority, HostError, Listener, Look, Ssh, SshOptions, Way, 
 use kubernetes::{Cluster, Connect, Mirror};
 use model::{ClusterId, Snapshot, Text, Time};
 use serde_json::json;
+use service::{Service, Ways};
 use testkit::builders;
 use testkit::hosts::{BUSYBOX, Era, Host, HostOptions, Hosts};
 use testkit::{ControlPlane, Options, apply, wait_until};
@@ -34,6 +35,7 @@ pub(super) struct HostRig {
     pub(super) run: Hosts,
     pub(super) plane: ControlPlane,
     mirror: Mirror,
+    connection: Cluster,
     pub(super) cluster: ClusterId,
     agents: Option<Agents>,
     _folder: tempfile::TempDir,
@@ -75,6 +77,7 @@ impl HostRig {
             run,
             mirror: Mirror::start(&cluster),
             cluster: cluster.id.clone(),
+            connection: cluster,
             plane,
             agents: None,
             _folder: tempfile::tempdir()?,
@@ -140,6 +143,26 @@ impl HostRig {
         agents
             .link(&self.cluster, &host.name().into())
             .map(Way::Agent)
+    }
+
+    /// Use cases over this cluster, with one way to its hosts.
+    pub(super) fn service(&self, ways: Ways) -> Result<Service> {
+        let options = service::Options {
+            ways,
+            ..service::Options::default()
+        };
+        let service = Service::new(record()?, options);
+        service.add(self.connection.clone(), self.mirror.clone());
+        Ok(service)
+    }
+
+    /// The way by agents, looked for anew each time.
+    pub(super) fn by_agents(&self) -> Ways {
+        let (agents, cluster) = (self.agents.clone(), self.cluster.clone());
+        Ways::by(move |_, node| {
+            let link = agents.as_ref()?.link(&cluster, &node.name)?;
+            Some(Way::Agent(link))
+        })
     }
 
     /// The way by ssh.

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use diagnosis::host_actions;
-use host::{Action, ContainerId, HostFacts, MountPath};
-use hosts::{StepAsked, Way, look_for_step, take};
+use host::{Action, ContainerId, MountPath};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
-use model::Time;
-use store::Store;
+use model::{Person, Time};
+use operations::kernel::Outcome;
+use service::{Service, StepRequest, Ways};
 use testkit::hosts::{Era, Fault, Host};
 use testkit::wait_until;
 
 use super::host_rig::HostRig;
-use super::rig::{PATIENCE, record};
+use super::rig::PATIENCE;
 use super::{Args, Proof, Verdict};
 use xtask::output;
 
@@ -139,7 +139,6 @@ struct Row {
 
 async fn run(args: Args) -> Result<Verdict> {
     let rig = HostRig::start(&Era::ALL).await?;
-    let store = record()?;
     let mut rows = Vec::new();
     for host in &rig.hosts {
         for (number, case) in CASES.iter().enumerate() {
@@ -150,7 +149,7 @@ async fn run(args: Args) -> Result<Verdict> {
             let ways = args.size.pick(1, 2);
             for turn in 0..ways {
                 let by_agent = (number + turn) % 2 == 0;
-                let row = one(&rig, host, case, by_agent, &store).await;
+                let row = one(&rig, host, case, by_agent).await;
                 let row = row.with_context(|| format!("{}, {}", host.name(), case.name))?;
                 let wrong = row.wrong.as_deref().unwrap_or("ok");
                 output::line(&format!("{}  {wrong}", row.cells.join("  ")));
@@ -167,24 +166,21 @@ async fn run(args: Args) -> Result<Verdict> {
     Ok(Verdict::new(wrong == 0 && !rows.is_empty(), figure))
 }
 
-async fn one(
-    rig: &HostRig,
-    host: &Host,
-    case: &Case,
-    by_agent: bool,
-    store: &Store,
-) -> Result<Row> {
+async fn one(rig: &HostRig, host: &Host, case: &Case, by_agent: bool) -> Result<Row> {
     rig.healthy(host).await?;
     let before = containers(rig, host).await?;
     make(host, case.trouble).await?;
-    let (facts, actions) = proposed(rig, host, case).await?;
-    let way = if by_agent {
-        rig.wait_agent(host).await?
+    let actions = proposed(rig, host, case).await?;
+    let ways = if by_agent {
+        rig.wait_agent(host).await?;
+        rig.by_agents()
     } else {
-        rig.ssh(host)?
+        let way = rig.ssh(host)?;
+        Ways::by(move |_, _| Some(way.clone()))
     };
+    let service = rig.service(ways)?;
     let began = Instant::now();
-    let mut wrong = steps(&way, store, &facts, &actions, case).await?;
+    let mut wrong = steps(&service, rig, host, &actions, case).await?;
     let took = began.elapsed();
     if let (None, Err(error)) = (&wrong, mended(host, case.trouble).await) {
         wrong = Some(format!("{error:#}"));
@@ -217,38 +213,44 @@ async fn one(
 
 /// Takes the steps; what is wrong with them.
 async fn steps(
-    way: &Way,
-    store: &Store,
-    facts: &HostFacts,
+    service: &Service,
+    rig: &HostRig,
+    host: &Host,
     actions: &[Action],
     case: &Case,
 ) -> Result<Option<String>> {
-    let mut facts = facts.clone();
+    let by = Person {
+        user: "prover".into(),
+        groups: Vec::new(),
+    };
     for action in actions {
-        let asked = StepAsked {
+        let request = StepRequest {
+            node: host.name().to_owned(),
             action: action.clone(),
-            object: "c/n".into(),
-            by: "prover".into(),
-            reason: case.name.to_owned(),
+            reason: case.name.into(),
             consent: true,
-            force: false,
             // The pods of this host are there to be lost.
-            pods_left: 0,
+            force: *action == Action::Reboot,
         };
-        let step = match take(way, store, &asked, &facts).await {
+        let id = service.new_id();
+        let begun = service.begin_step(id.clone(), &rig.cluster, &by, request);
+        let step = match begun.await {
+            Ok(_) => service.step_end(&id).await,
+            Err(error) => Err(error),
+        };
+        let step = match step {
             Ok(step) => step,
             Err(error) => return Ok(Some(format!("{}: {error}: {error:?}", error.code()))),
         };
-        if !step.worked() {
-            return Ok(Some(format!("{}; {:?}", step.acted.output, step.checks)));
+        if !matches!(step.ended, Some((_, Outcome::Done))) {
+            return Ok(Some(format!("{:?}", step.body)));
         }
-        facts = look_for_step(way).await?.facts;
     }
     Ok(None)
 }
 
-/// The steps that the finding on top proposes, with the facts it was found by; by hand where none is to be found.
-async fn proposed(rig: &HostRig, host: &Host, case: &Case) -> Result<(HostFacts, Vec<Action>)> {
+/// The steps that the finding on top proposes; by hand where none is to be found.
+async fn proposed(rig: &HostRig, host: &Host, case: &Case) -> Result<Vec<Action>> {
     let boot = host.boot_id().await?;
     let since = Time::now();
     let by_hand = match case.step {
@@ -275,7 +277,7 @@ async fn proposed(rig: &HostRig, host: &Host, case: &Case) -> Result<(HostFacts,
             return Ok(Err("no look".to_owned()));
         };
         if let Some(action) = &by_hand {
-            return Ok(Ok((look.facts, vec![action.clone()])));
+            return Ok(Ok(vec![action.clone()]));
         }
         let top = seen.report.findings.first().filter(|top| top.is_decided());
         let Some(top) = top else {
@@ -284,7 +286,7 @@ async fn proposed(rig: &HostRig, host: &Host, case: &Case) -> Result<(HostFacts,
         let actions = host_actions(top.remedy, top, &look.facts);
         let fits = !actions.is_empty() && actions.iter().all(|one| one.label() == case.step);
         Ok(if fits {
-            Ok((look.facts, actions))
+            Ok(actions)
         } else {
             Err(format!("{}: {}: {actions:?}", top.cause, top.remedy))
         })

@@ -8,8 +8,9 @@ use api::{
 };
 use futures::StreamExt;
 use host::{Probe, Unit};
-use hosts::{HostError, Ssh, SshOptions, StepAsked, StepError, Way};
+use hosts::{HostError, Ssh, SshOptions, Way};
 use model::Time;
+use service::StepRequest;
 use tokio::sync::mpsc;
 
 use super::Backend;
@@ -50,15 +51,6 @@ impl SshArgs {
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Self {
         ErrorBody::from(&error).into()
-    }
-}
-
-impl From<StepError> for Failure {
-    fn from(error: StepError) -> Self {
-        match error {
-            StepError::Store(error) => Self::store(error),
-            error => ErrorBody::from(&error).into(),
-        }
     }
 }
 
@@ -232,23 +224,15 @@ impl Local {
         body: HostBody,
         ssh: &SshArgs,
     ) -> Result<StepView, Failure> {
-        let (way, snapshot) = self.way(node, ssh).await?;
-        let (cluster, by) = self.who().await?;
-        // Before the host is touched, so that a folder that cannot be written stops it.
-        let store = self.records.scheduling().await?;
-        hosts::settle(&store).await.map_err(Failure::store)?;
-        let asked = StepAsked {
+        let (way, _) = self.way(node, ssh).await?;
+        let request = StepRequest {
+            node: node.to_owned(),
             action: body.action,
-            object: format!("{cluster}/{node}").into(),
-            by: by.user,
-            reason: body.reason,
+            reason: body.reason.into(),
             consent: body.consent,
             force: body.force,
-            pods_left: hosts::pods_left(&snapshot, node),
         };
-        let look = hosts::look_for_step(&way).await?;
-        let step = hosts::take(&way, &store, &asked, &look.facts).await?;
-        Ok(StepView::of(node, asked.action, &step))
+        Ok(StepView::of(&self.step(way, request).await?))
     }
 }
 

@@ -7,12 +7,16 @@ use api::{
     StreamLine,
 };
 use futures::{StreamExt, TryStreamExt};
+use hosts::Way;
 use kubernetes::{Cluster, Mirror, MirrorOptions};
 use model::Person;
-use model::{ClusterId, OperationId, Selector, Snapshot, Time};
+use model::{OperationId, Selector, Snapshot, Time};
 use operations::drain::Plan;
+use operations::kernel::Kind;
 use operations::kinds::Flaw;
-use service::{Command, DrainRequest, Options, RECORD_FORMAT, Scheduling, Service};
+use service::{
+    Command, DrainRequest, Options, RECORD_FORMAT, Scheduling, Service, StepRequest, Ways,
+};
 use store::{Filter, Store};
 
 use super::follow::{self, Lines};
@@ -86,12 +90,6 @@ impl Local {
     pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, Failure> {
         let connected = self.connected()?;
         Ok(connected.engine.snapshot(&connected.cluster.id).await?)
-    }
-
-    /// The cluster, and who asks.
-    pub(super) async fn who(&self) -> Result<(ClusterId, Person), Failure> {
-        let connected = self.connected()?;
-        Ok((connected.cluster.id.clone(), connected.person().await))
     }
 
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, Failure> {
@@ -185,7 +183,7 @@ impl Local {
             connected.engine.clone()
         } else {
             // Before the first node is touched, so that a folder that cannot be written stops it.
-            connected.engine_over(self.records.scheduling().await?)
+            connected.engine_over(self.records.scheduling().await?, connected.options.clone())
         };
         let by = connected.person().await;
         let answers = engine
@@ -210,23 +208,57 @@ impl Local {
         let (plan, flaws) = connected.engine.plan(cluster, &by, &request, false).await?;
         refuse(plan, &flaws)?;
         let id = connected.engine.new_id();
-        let engine = connected.engine_over(self.records.create(&id)?);
+        let options = connected.options.clone();
+        let engine = connected.engine_over(self.records.create(&id)?, options);
         let begun = engine.drain_as(id.clone(), cluster, &by, &request).await;
-        if let Err(error) = begun {
-            // Unless the first event is in it, nothing was done and nobody will miss it.
-            let empty = matches!(engine.store().operation(&id).await, Ok(None));
-            drop(engine);
-            if empty {
-                self.records.discard(&id);
-            }
-            return Err(Failure::from(error).at(&self.records.path(&id)));
-        }
+        self.begun(&engine, &id, begun.map(drop)).await?;
         self.keep(&engine);
         Ok(Started {
             operation: id,
             nodes: body.nodes.clone(),
             taken_up_at: None,
         })
+    }
+
+    /// Takes a step on a host by this way, and waits for its end.
+    pub(super) async fn step(
+        &self,
+        way: Way,
+        request: StepRequest,
+    ) -> Result<operations::step::State, Failure> {
+        let connected = self.connected()?;
+        let nodes = std::slice::from_ref(&request.node);
+        if let Some(found) = self.unfinished(connected, nodes).await? {
+            return Err(Failure::new("node_busy")
+                .with("node", request.node)
+                .with("operation", found.id.to_string()));
+        }
+        let by = connected.person().await;
+        let id = connected.engine.new_id();
+        let options = Options {
+            ways: Ways::by(move |_, _| Some(way.clone())),
+            ..connected.options.clone()
+        };
+        // Before the host is touched, so that a folder that cannot be written stops it.
+        let engine = connected.engine_over(self.records.create(&id)?, options);
+        let begun = engine.begin_step(id.clone(), &connected.cluster.id, &by, request);
+        self.begun(&engine, &id, begun.await.map(drop)).await?;
+        self.keep(&engine);
+        Ok(engine.step_end(&id).await?)
+    }
+
+    /// Unless the first event is in it, the record of an operation that was not begun holds nothing that anybody misses.
+    async fn begun(
+        &self,
+        engine: &Service,
+        id: &OperationId,
+        begun: Result<(), service::ServiceError>,
+    ) -> Result<(), Failure> {
+        let Err(error) = begun else { return Ok(()) };
+        if matches!(engine.store().operation(id).await, Ok(None)) {
+            self.records.discard(id);
+        }
+        Err(Failure::from(error).at(&self.records.path(id)))
     }
 
     /// The unfinished operation of these nodes.
@@ -253,7 +285,11 @@ impl Local {
             }
             let shared = theirs.iter().find(|name| nodes.contains(name)).cloned();
             let Some(shared) = shared else { continue };
-            if theirs.len() == nodes.len() && theirs.iter().all(|name| nodes.contains(name)) {
+            let drain = &*view.kind == operations::drain::Drain::NAME;
+            if drain
+                && theirs.len() == nodes.len()
+                && theirs.iter().all(|name| nodes.contains(name))
+            {
                 return Ok(Some(view));
             }
             return Err(Failure::new("node_busy")
@@ -297,7 +333,7 @@ impl Local {
         nodes: Vec<String>,
     ) -> Result<Started, Failure> {
         let connected = self.connected()?;
-        let engine = connected.engine_over(store);
+        let engine = connected.engine_over(store, connected.options.clone());
         let before = engine.state(id).await?;
         let cluster = before.state.head().cluster;
         if *cluster != connected.cluster.id {
@@ -326,7 +362,7 @@ impl Local {
             return self.resume(store, id, nodes).await;
         }
         let connected = self.connected()?;
-        let engine = connected.engine_over(store);
+        let engine = connected.engine_over(store, connected.options.clone());
         let before = engine.state(id).await?;
         let by = connected.person().await;
         let status = engine.command(id, &by, command).await?;
@@ -402,8 +438,8 @@ impl Connected {
         })
     }
 
-    fn engine_over(&self, store: Store) -> Service {
-        let engine = Service::new(store, self.options.clone());
+    fn engine_over(&self, store: Store, options: Options) -> Service {
+        let engine = Service::new(store, options);
         engine.add(self.cluster.clone(), self.mirror.clone());
         engine
     }

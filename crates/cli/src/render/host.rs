@@ -86,11 +86,10 @@ fn flat(params: &Value) -> Value {
 
 /// What was done and what came of it.
 pub(crate) fn step(voice: &Voice, step: &StepView) -> Vec<String> {
-    let key = match (step.worked, step.ok, step.repeated) {
-        (true, _, true) => "host.repeated",
-        (true, ..) => "host.worked",
-        (false, true, _) => "host.not_shown",
-        (false, false, _) => "host.failed",
+    let key = match (step.worked, step.ok) {
+        (true, _) => "host.worked",
+        (false, true) => "host.not_shown",
+        (false, false) => "host.failed",
     };
     let params = json!({
         "node": step.node,

@@ -4,6 +4,7 @@ use api::OperationView;
 use phrases::Voice;
 use serde_json::{Value, json};
 
+use super::host;
 use super::table::Table;
 
 /// The state of an operation in one word.
@@ -30,20 +31,24 @@ pub(crate) fn table(voice: &Voice, operations: &[OperationView], wide: bool) -> 
             .iter()
             .map(|node| node.name.to_string())
             .collect();
-        let reason = match &view.ticket {
+        let mut reason = match &view.ticket {
             Some(ticket) => format!("{} ({ticket})", view.reason),
             None => view.reason.to_string(),
         };
+        if let Some(action) = &view.action {
+            reason = format!("{}: {reason}", host::action(voice, action));
+        }
         let mut cells = vec![
             view.id.to_string(),
             state(voice, view),
             names.join(","),
             time(voice, view.at),
             view.by.user.to_string(),
-            reason.trim().to_owned(),
+            reason.trim().trim_end_matches(':').to_owned(),
         ];
         if wide {
-            let outcomes: Vec<_> = view.nodes.iter().map(|node| outcome(voice, node)).collect();
+            let nodes = view.nodes.iter();
+            let outcomes: Vec<_> = nodes.map(|node| outcome(voice, view, node)).collect();
             cells.push(outcomes.join("; "));
         }
         table.row(cells);
@@ -63,16 +68,17 @@ pub(crate) fn show(voice: &Voice, view: &OperationView) -> Vec<String> {
         nodes.row(vec![
             node.name.to_string(),
             format!("{}/{all}", pods.gone),
-            outcome(voice, node),
+            outcome(voice, view, node),
         ]);
     }
     lines.extend(nodes.lines());
     lines
 }
 
-fn outcome(voice: &Voice, node: &api::NodeProgress) -> String {
+fn outcome(voice: &Voice, view: &OperationView, node: &api::NodeProgress) -> String {
     match &node.outcome {
         Some(outcome) => voice.code("node_outcome", &json!(outcome)),
+        None if node.ended.is_some() => state(voice, view),
         None if node.started.is_some() => voice.say("outcome.running", &Value::Null),
         None => voice.say("word.none", &Value::Null),
     }

@@ -8,7 +8,8 @@ use operations::drain::{
     Disposition, Effect, Event, Fact, Loss, NodeOutcome, NodePlan, PodJob, PodPlan, State, Waiting,
     WaitingOn, Why,
 };
-use operations::kinds;
+use operations::kinds::{self, Recorded};
+use operations::step;
 use phrases::Voice;
 use serde_json::{Value, json};
 
@@ -69,13 +70,16 @@ impl Progress {
     /// Takes a line in; what there is to tell about it.
     pub(crate) fn take(&mut self, voice: &Voice, line: &StreamLine) -> Vec<Line> {
         match line {
-            StreamLine::Event { recorded, .. } => {
-                let Some(recorded) = recorded.as_drain() else {
-                    return Vec::new();
-                };
-                self.apply(recorded.at, &recorded.event);
-                self.event(voice, &recorded.event)
-            }
+            StreamLine::Event { recorded, .. } => match recorded {
+                Recorded::Drain(recorded) => {
+                    self.apply(recorded.at, &recorded.event);
+                    self.event(voice, &recorded.event)
+                }
+                Recorded::Step(recorded) => step_line(voice, &recorded.event)
+                    .into_iter()
+                    .map(Line::Out)
+                    .collect(),
+            },
             StreamLine::Waiting { waiting } => {
                 let drains = waiting.iter().filter_map(kinds::Waiting::as_drain);
                 self.waiting = drains.cloned().collect();
@@ -307,4 +311,32 @@ pub(crate) fn refusals(voice: &Voice, plan: &operations::drain::Plan) -> Vec<Str
 /// Whether a pod is among those that are to go.
 pub(crate) fn is_to_go(pod: &PodPlan) -> bool {
     pod.disposition != Disposition::Skip
+}
+
+/// What there is to tell of an event of a step.
+fn step_line(voice: &Voice, event: &step::Event) -> Option<String> {
+    let order = |effect: &step::Effect| match effect {
+        step::Effect::Order { order, .. } => Some(super::host::action(voice, &order.action)),
+        _ => None,
+    };
+    match event {
+        step::Event::Began { effect } => {
+            let params = json!({ "action": order(effect)? });
+            Some(voice.say("line.step_ordered", &params))
+        }
+        step::Event::Answered {
+            effect,
+            refusal: Some(refusal),
+            ..
+        } => {
+            let why = voice.code("refusal", &json!(refusal));
+            let params = json!({ "action": order(effect)?, "why": why });
+            Some(voice.say("line.step_refused", &params))
+        }
+        step::Event::Answered { effect, .. } => {
+            let params = json!({ "action": order(effect)? });
+            Some(voice.say("line.step_done", &params))
+        }
+        _ => None,
+    }
 }

@@ -98,6 +98,7 @@ impl Kind for Drain {
         at: Time,
         effect: &Effect,
         refusal: Option<&Refusal>,
+        _: Option<&Text>,
         inferred: bool,
     ) -> Result<(), Illegal> {
         state.body.answered(at, effect, refusal, inferred)

@@ -45,7 +45,9 @@ impl Attempt {
             Self::Refused { refusal, .. } => {
                 matches!(
                     refusal,
-                    Refusal::Unavailable { .. } | Refusal::Changed { .. }
+                    Refusal::Unavailable { .. }
+                        | Refusal::Changed { .. }
+                        | Refusal::Host { verdict: false, .. }
                 )
             }
         }

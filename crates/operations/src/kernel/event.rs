@@ -1,6 +1,6 @@
 //! What an operation's record consists of, whatever its kind.
 
-use model::{Person, Refusal, Time};
+use model::{Person, Refusal, Text, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,9 @@ pub enum Event<K: Kind> {
         /// Why it was not done; `None` when it was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refusal: Option<Refusal>,
+        /// What the other side said with its answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<Text>,
         /// Seen from its traces in the cluster after a restart, instead of from an answer.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         inferred: bool,

@@ -64,6 +64,11 @@ pub trait Kind: Clone + Debug + PartialEq + Eq + JsonSchema + 'static {
     /// What every request says.
     fn head(request: &Self::Request) -> Head<'_>;
 
+    /// What is done to a host, where it is one thing.
+    fn action(_: &Self::Request) -> Option<&host::Action> {
+        None
+    }
+
     /// What will be done, and why; nothing is written while planning.
     fn plan(request: &Self::Request, world: &World<'_>) -> Self::Plan;
 
@@ -91,6 +96,7 @@ pub trait Kind: Clone + Debug + PartialEq + Eq + JsonSchema + 'static {
         at: Time,
         effect: &Self::Effect,
         refusal: Option<&Refusal>,
+        told: Option<&Text>,
         inferred: bool,
     ) -> Result<(), Illegal>;
 

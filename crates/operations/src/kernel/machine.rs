@@ -36,8 +36,8 @@ pub enum Command {
 pub enum Input<E> {
     /// The world has changed, or time has passed.
     Look,
-    /// An effect was answered; the refusal if it was not done.
-    Answer(E, Option<Refusal>),
+    /// An effect was answered: the refusal if it was not done, and what the other side said.
+    Answer(E, Option<Refusal>, Option<Text>),
     /// A claim was renewed, or not.
     Renewed(NodeRef, Option<Refusal>),
     /// A person said something.
@@ -206,9 +206,10 @@ impl<K: Kind> Machine<K> {
             return None;
         }
         match input {
-            Input::Answer(effect, refusal) => Some(Event::Answered {
+            Input::Answer(effect, refusal, told) => Some(Event::Answered {
                 effect,
                 refusal,
+                told,
                 inferred: false,
             }),
             Input::Renewed(node, refusal) => {

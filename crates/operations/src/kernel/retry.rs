@@ -30,14 +30,16 @@ pub fn gate(refusal: &Refusal, at: Time, times: u32) -> Gate {
         } => doubling(200, u64::from(*retry_after_seconds).max(1) * 1_000),
         Refusal::Changed { .. } => doubling(50, 1_000),
         Refusal::Unavailable { .. } => doubling(100, 5_000),
+        Refusal::Host { verdict: false, .. } => doubling(500, 5_000),
         Refusal::NamespaceTerminating => doubling(1_000, 10_000),
         Refusal::Denied { .. } => doubling(1_000, 30_000),
         Refusal::TwoBudgets { .. } => doubling(2_000, 60_000),
         Refusal::Claimed { .. } => doubling(1_000, 2_000),
         Refusal::Gone => doubling(500, 5_000),
-        Refusal::Forbidden { .. } | Refusal::Unauthorized { .. } | Refusal::Rejected { .. } => {
-            Gate::Final
-        }
+        Refusal::Forbidden { .. }
+        | Refusal::Unauthorized { .. }
+        | Refusal::Rejected { .. }
+        | Refusal::Host { verdict: true, .. } => Gate::Final,
     }
 }
 

@@ -97,8 +97,9 @@ impl<K: Kind> State<K> {
             Event::Answered {
                 effect,
                 refusal,
+                told,
                 inferred,
-            } => K::answered(self, at, effect, refusal.as_ref(), *inferred)?,
+            } => K::answered(self, at, effect, refusal.as_ref(), told.as_ref(), *inferred)?,
             Event::Paused { lost, .. } => {
                 self.paused = Some(at);
                 self.lost = lost.clone();

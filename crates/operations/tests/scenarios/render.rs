@@ -229,6 +229,7 @@ fn event(event: &Event) -> Vec<String> {
             effect: sent,
             refusal: why,
             inferred,
+            ..
         } => {
             let how = if *inferred { " (seen)" } else { "" };
             match why {

@@ -172,7 +172,9 @@ impl Sim {
 
     /// An event has been made durable, and is in the state.
     pub(super) fn check_event(&mut self, id: &OperationId, event: &Event) {
-        let Event::Drain(event) = event;
+        let Event::Drain(event) = event else {
+            return;
+        };
         self.reach(format!("event {}", name_of(event)));
         self.world.tell(|| format!("{id} {}", short(event)));
         match event {
@@ -264,7 +266,9 @@ impl Sim {
         let now = self.world.now;
         let mut late = Vec::new();
         for (id, kept) in &self.records {
-            let State::Drain(state) = &kept.state;
+            let State::Drain(state) = &kept.state else {
+                continue;
+            };
             let Some(limit) = state.request.options.deadlines.node_ms else {
                 continue;
             };
@@ -274,7 +278,9 @@ impl Sim {
                 };
                 let from = state.counted_from.map_or(started, |at| at.max(started));
                 let acted = kept.events.iter().find(|(_, event)| {
-                    let Event::Drain(event) = event;
+                    let Event::Drain(event) = event else {
+                        return false;
+                    };
                     match event {
                         kernel::Event::Fact(
                             Fact::NodeEnded { node: name, .. }
@@ -368,7 +374,10 @@ impl Sim {
             self.violation(Invariant::EndsOrWaitsWithReason, what);
         }
         // What waits for others may keep the rest waiting, too.
-        let others = |Waiting::Drain(waiting): &Waiting| waits_for_others(&waiting.on);
+        let others = |waiting: &Waiting| {
+            let drain = waiting.as_drain();
+            drain.is_some_and(|waiting| waits_for_others(&waiting.on))
+        };
         if quiet && !waiting.is_empty() && !waiting.iter().any(others) {
             let what = format!("{id}: nothing will happen, yet it waits on {waiting:?}");
             self.violation(Invariant::EndsOrWaitsWithReason, what);
@@ -389,13 +398,12 @@ impl Sim {
             .values()
             .flat_map(|kept| &kept.events)
             .any(|(_, event)| {
-                let Event::Drain(event) = event;
                 matches!(
                     event,
-                    kernel::Event::Fact(Fact::DeadlinePassed {
+                    Event::Drain(kernel::Event::Fact(Fact::DeadlinePassed {
                         then: Escalation::Delete,
                         ..
-                    })
+                    }))
                 )
             });
         if deletes || !self.case.others.is_empty() {
@@ -473,6 +481,7 @@ fn short(event: &drain::Event) -> String {
             effect,
             refusal,
             inferred,
+            ..
         } => {
             let how = if *inferred { " (seen)" } else { "" };
             let what = refusal

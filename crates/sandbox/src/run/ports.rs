@@ -228,7 +228,10 @@ impl Hands for Reach {
         let (link, id) = (self.link.clone(), self.id.clone());
         async move {
             let (heard, answer) = oneshot::channel();
-            let Effect::Drain(effect) = effect;
+            // Only drains run here.
+            let Effect::Drain(effect) = effect else {
+                return Answer::default();
+            };
             let lingers = link.sim.lock().lingers();
             if let Some(until) = lingers {
                 link.executor.sleep_until(until).await;
@@ -250,7 +253,7 @@ impl Hands for Reach {
             let refusal = heard_of(answer).await;
             Answer {
                 refusal: link.sim.lock().tampered_answer(&effect, refusal),
-                look: None,
+                ..Answer::default()
             }
         }
         .boxed()

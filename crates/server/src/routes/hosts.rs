@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
-    AgentView, ErrorBody, HostBody, HostView, NodeFindings, RevokeBody, Revoked, StepView,
-    TokenBody, TokenView,
+    AgentView, HostBody, HostView, NodeFindings, RevokeBody, Revoked, StepView, TokenBody,
+    TokenView,
 };
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use host::{Probe, Unit};
-use hosts::{HostError, StepAsked, StepError};
+use hosts::HostError;
 use http::{HeaderMap, StatusCode, header};
 use model::{Node, Snapshot, Time};
 use serde::Deserialize;
-use service::ServiceError;
+use service::{ServiceError, StepRequest};
 
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, host_status};
 use crate::app::{App, Caller};
 use crate::auth::Shows;
 use crate::body::{self, Params, Segment, Segments};
@@ -125,49 +125,28 @@ pub(super) async fn step(
         .check_host("update", body.action.label(), &node)
         .await?;
     let id = caller.member.cluster.id.clone();
-    let way = app.hosts.way_or_refuse(&id, &target.node)?;
-    let asked = StepAsked {
+    let request = StepRequest {
+        node: node.clone(),
         action: body.action,
-        object: format!("{id}/{node}").into(),
-        by: caller.person.user.clone(),
-        reason: body.reason,
+        reason: body.reason.into(),
         consent: body.consent,
         force: body.force,
-        pods_left: hosts::pods_left(&target.snapshot, &node),
     };
-    let store = app.engine.store().clone();
-    tracing::info!(node, by = %asked.by, action = asked.action.label(), "host step");
-    let taken = app.finish(async move {
-        let look = hosts::look_for_step(&way).await.map_err(StepError::Host)?;
-        let step = hosts::take(&way, &store, &asked, &look.facts).await?;
-        Ok((step, asked.action))
+    let by = caller.person;
+    tracing::info!(node, by = %by.user, action = request.action.label(), "host step");
+    let service = app.engine.clone();
+    let step = app.change(async move {
+        let step = service.begin_step(service.new_id(), &id, &by, request);
+        service.step_end(&step.await?).await
     });
-    let (step, action) = taken.await?.map_err(failure)?;
-    Ok(Json(StepView::of(&node, action, &step)))
-}
-
-fn failure(error: StepError) -> Failure {
-    let body = ErrorBody::from(&error);
-    match error {
-        StepError::Store(error) => error.into(),
-        StepError::Host(error) => host_failure(&error),
-        _ => Failure {
-            status: StatusCode::CONFLICT,
-            body,
-        },
-    }
+    Ok(Json(StepView::of(&step.await?)))
 }
 
 fn host_failure(error: &HostError) -> Failure {
-    let status = match error {
-        HostError::Argument(_) => StatusCode::BAD_REQUEST,
-        HostError::NotConnected { .. }
-        | HostError::Refused { .. }
-        | HostError::Interrupted { .. } => StatusCode::CONFLICT,
-        _ => StatusCode::BAD_GATEWAY,
-    };
-    let body = error.into();
-    Failure { status, body }
+    Failure {
+        status: host_status(error.code()),
+        body: error.into(),
+    }
 }
 
 /// What of a host's journals is wanted.

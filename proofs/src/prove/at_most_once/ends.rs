@@ -14,9 +14,9 @@ use std::time::Duration;
 use agent::act::{Afterwards, Done, Executor, Hands, Step};
 use agent::{Config, Context as Asks, Link, Workers};
 use anyhow::{Context, Result, bail};
-use host::{Action, BootId, HostFacts, Order, Refusal};
-use hosts::{Agents, Authority, Listener, StepAsked, Way, give, settle};
-use model::{ClusterId, Text};
+use host::{Action, BootId, Order, Refusal};
+use hosts::{Agents, Asked, Authority, GiveError, Listener, Way, give, settle};
+use model::{ClusterId, Text, Time};
 use serde::{Deserialize, Serialize};
 use store::Store;
 use testkit::wait_until;
@@ -125,23 +125,25 @@ async fn server(folder: &Path) -> Result<()> {
                     continue;
                 };
                 let (way, store) = (Way::Agent(link), &store);
-                let asked = StepAsked {
-                    action,
+                let asked = Asked {
                     object: "c/n".into(),
                     by: by.clone(),
-                    reason: "proof".to_owned(),
+                    reason: "proof".into(),
+                    forced: true,
+                };
+                let floor = u64::try_from(Time::now().as_millisecond())?;
+                let generation = store.next_generation(&cluster, &node, floor).await?;
+                let order = Order {
+                    operation: format!("{by}@{generation}"),
+                    generation,
+                    boot,
+                    action,
                     consent: true,
-                    pods_left: 0,
-                    // A look at nothing has nothing to speak for it.
-                    force: true,
                 };
-                let before = HostFacts {
-                    boot: Some(boot),
-                    ..HostFacts::default()
-                };
-                let word = match give(&way, store, &asked, &before).await {
+                let word = match give(&way, store, &asked, &order).await {
                     Ok(_) => "done",
-                    Err(error) => error.code(),
+                    Err(GiveError::Host(error)) => error.code(),
+                    Err(GiveError::Store(error)) => error.code(),
                 };
                 output::line(&format!("ended {word}"));
             }

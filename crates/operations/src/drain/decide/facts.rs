@@ -184,6 +184,7 @@ impl Look<'_> {
                 return Some(Event::Answered {
                     effect: Effect::Pod { target, job: *job },
                     refusal: None,
+                    told: None,
                     inferred: true,
                 });
             }

@@ -115,6 +115,10 @@ async fn every_route_answers_as_documented() -> Result<()> {
                 }),
             ),
         };
+        if id == "host_step" {
+            // The drain that was cancelled holds the node until it has ended.
+            served.finished(&operation).await?;
+        }
         let answer = served
             .send(method, &path, Some(&token("boss")), body.as_ref())
             .await?;

@@ -263,10 +263,11 @@ impl Writer {
         }
     }
 
-    /// Deletes the Lease if it is this operation's.
+    /// Deletes the Lease if it is this operation's. Who may change Leases and not delete them takes their name off it, as
+    /// client-go's leader election does.
     async fn give_lease_back(&self, node: &str, operation: &OperationId) -> WriteAnswer {
         for _ in 0..TRIES {
-            let lease = match self.get(&self.lease_path(node)).await {
+            let mut lease = match self.get(&self.lease_path(node)).await {
                 Err(Refusal::Gone) => return Ok(()),
                 lease => lease?,
             };
@@ -276,7 +277,13 @@ impl Writer {
             let metadata = &lease["metadata"];
             let options = json!({"apiVersion": "v1", "kind": "DeleteOptions",
                 "preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}});
-            match self.delete(&self.lease_path(node), &options).await {
+            let mut answer = self.delete(&self.lease_path(node), &options).await;
+            if let Err(Refusal::Forbidden { .. }) = answer {
+                lease["spec"]["holderIdentity"] = "".into();
+                // A PUT of what was read: the server compares its resourceVersion.
+                answer = self.put(&self.lease_path(node), &lease).await;
+            }
+            match answer {
                 Err(Refusal::Changed { .. }) => {}
                 Ok(_) | Err(Refusal::Gone) => return Ok(()),
                 Err(refusal) => return Err(refusal),

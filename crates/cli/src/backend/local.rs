@@ -200,8 +200,12 @@ impl Local {
     /// Starts a drain, or takes up the unfinished one of exactly these nodes.
     pub(crate) async fn drain(&self, body: &DrainBody) -> Result<Started, Failure> {
         let connected = self.connected()?;
-        if let Some(found) = self.unfinished(connected, &body.nodes).await? {
-            return self.take_up(&found).await;
+        match self.unfinished(connected, &body.nodes).await? {
+            Some(found) if &*found.kind == operations::drain::Drain::NAME => {
+                return self.take_up(&found).await;
+            }
+            Some(found) => return Err(busy(&found, &body.nodes)),
+            None => {}
         }
         let by = connected.person().await;
         let (cluster, request) = (&connected.cluster.id, request(body));
@@ -220,25 +224,29 @@ impl Local {
         })
     }
 
-    /// Takes a step on a host by this way, and waits for its end.
+    /// Takes a step on a host by this way, or takes up the unfinished one that is the same, and waits for its end.
     pub(super) async fn step(
         &self,
         way: Way,
         request: StepRequest,
     ) -> Result<operations::step::State, Failure> {
         let connected = self.connected()?;
-        let nodes = std::slice::from_ref(&request.node);
-        if let Some(found) = self.unfinished(connected, nodes).await? {
-            return Err(Failure::new("node_busy")
-                .with("node", request.node)
-                .with("operation", found.id.to_string()));
-        }
-        let by = connected.person().await;
-        let id = connected.engine.new_id();
         let options = Options {
             ways: Ways::by(move |_, _| Some(way.clone())),
             ..connected.options.clone()
         };
+        let nodes = std::slice::from_ref(&request.node);
+        if let Some(found) = self.unfinished(connected, nodes).await? {
+            if found.action.as_ref() != Some(&request.action) {
+                return Err(busy(&found, nodes));
+            }
+            let engine = connected.engine_over(self.records.open(&found.id)?, options);
+            engine.resume(&found.id).await?;
+            self.keep(&engine);
+            return Ok(engine.step_end(&found.id).await?);
+        }
+        let by = connected.person().await;
+        let id = connected.engine.new_id();
         // Before the host is touched, so that a folder that cannot be written stops it.
         let engine = connected.engine_over(self.records.create(&id)?, options);
         let begun = engine.begin_step(id.clone(), &connected.cluster.id, &by, request);
@@ -285,16 +293,10 @@ impl Local {
             }
             let shared = theirs.iter().find(|name| nodes.contains(name)).cloned();
             let Some(shared) = shared else { continue };
-            let drain = &*view.kind == operations::drain::Drain::NAME;
-            if drain
-                && theirs.len() == nodes.len()
-                && theirs.iter().all(|name| nodes.contains(name))
-            {
+            if theirs.len() == nodes.len() && theirs.iter().all(|name| nodes.contains(name)) {
                 return Ok(Some(view));
             }
-            return Err(Failure::new("node_busy")
-                .with("node", shared)
-                .with("operation", view.id.to_string()));
+            return Err(busy(&view, &[shared]));
         }
         Ok(None)
     }
@@ -493,4 +495,11 @@ fn refuse(plan: Plan, flaws: &[operations::drain::Flaw]) -> Result<(), Failure> 
         .into());
     }
     Ok(())
+}
+
+/// An unfinished operation has these nodes, and is another than the one that is asked for.
+fn busy(found: &OperationView, nodes: &[String]) -> Failure {
+    Failure::new("node_busy")
+        .with("node", nodes.first().cloned())
+        .with("operation", found.id.to_string())
 }

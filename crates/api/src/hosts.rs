@@ -146,7 +146,7 @@ pub struct StepView {
     pub checks: Vec<CheckView>,
     /// Number of the order in the host's ledger and in the audit log.
     pub generation: u64,
-    /// From the order to the last look.
+    /// From the request to the end.
     pub millis: u64,
 }
 

@@ -111,9 +111,6 @@ impl Runner {
                 .send_modify(|status| status.fault = Some(Arc::new(error)));
         }
         self.book.leave(&self.id);
-        for node in self.machine.state().head().nodes {
-            self.book.forget(&node.name);
-        }
     }
 
     async fn work(&mut self) -> Result<(), Error> {
@@ -152,6 +149,12 @@ impl Runner {
                 operation: self.id.clone(),
                 source,
             })?;
+            if self.machine.ended().is_some() {
+                // Before anybody can see that it has ended, and look for what comes next.
+                for node in self.machine.state().head().nodes {
+                    self.book.forget(&node.name);
+                }
+            }
             if !out.record.is_empty() {
                 self.record(now, out.record, &out.waiting).await?;
             }

@@ -1,5 +1,6 @@
 use diagnosis::HostReach;
 use host::{Refusal, Rejected};
+use model::Fate;
 
 /// Why a host did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -137,16 +138,22 @@ impl HostError {
         }
     }
 
-    /// What was asked was not done. Otherwise it may or may not have been: the answer did not come.
-    pub fn is_verdict(&self) -> bool {
-        !matches!(
-            self,
+    /// What became of an order.
+    pub fn fate(&self) -> Fate {
+        match self {
             Self::NotConnected { .. }
-                | Self::Lost { .. }
-                | Self::Silent { .. }
-                | Self::Unreachable { .. }
-                | Self::Nonsense { .. }
-        )
+            | Self::Lost { .. }
+            | Self::Silent { .. }
+            | Self::Unreachable { .. }
+            | Self::Nonsense { .. } => Fate::Unknown,
+            Self::Interrupted { .. } => Fate::Interrupted,
+            Self::HostKey { .. }
+            | Self::Refused { .. }
+            | Self::Failed { .. }
+            | Self::Argument(_)
+            | Self::Program { .. }
+            | Self::Cloud { .. } => Fate::Refused,
+        }
     }
 
     /// What it says about the way to the host.

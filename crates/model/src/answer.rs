@@ -4,6 +4,20 @@ use crate::{Text, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What became of an order to a host that was not answered with success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It was not carried out.
+    Refused,
+    /// It was carried out, without success.
+    Failed,
+    /// It began before, its end was not seen, and it is not begun again: a look tells.
+    Interrupted,
+    /// Nobody knows: the answer did not come.
+    Unknown,
+}
+
 /// Why a cluster, or a host of it, did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
@@ -71,8 +85,8 @@ pub enum Refusal {
         error: Text,
         /// What was said.
         message: Text,
-        /// It was not done. Otherwise it may or may not have been.
-        verdict: bool,
+        /// What became of it.
+        fate: Fate,
     },
     /// Any other answer: the request itself is not acceptable.
     Rejected {

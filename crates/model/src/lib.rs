@@ -16,7 +16,7 @@ mod storage;
 mod table;
 mod workload;
 
-pub use answer::{EvictAnswer, Refusal, WriteAnswer};
+pub use answer::{EvictAnswer, Fate, Refusal, WriteAnswer};
 pub use budget::{Amount, Budget};
 pub use id::{ClusterId, ObjectKey, OperationId, ResourceVersion, Text, Uid};
 pub use network::{Endpoint, EndpointSlice, Service};

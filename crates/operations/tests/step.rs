@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use host::{Action, HostFacts, Unit, Verdict};
-use model::{NodeRef, Person, Refusal, Snapshot, Time};
+use model::{Fate, NodeRef, Person, Refusal, Snapshot, Time};
 use operations::kernel::{
     Command, Fleet, HostLook, Hosts, Input, Kind, Machine, Outcome, State as Kernel, Way, World,
 };
@@ -60,6 +60,8 @@ struct Wrong {
     silent_until: u64,
     /// The claim is answered so.
     claim: Option<fn() -> Refusal>,
+    /// The agent dies when the order is carried out, and has not written so.
+    agent_dies: bool,
     /// Kubelet does not come back to work.
     broken: bool,
     /// A person cancels after so many events.
@@ -83,7 +85,7 @@ fn unheard() -> Refusal {
     Refusal::Host {
         error: "host_lost".into(),
         message: "the connection ended".into(),
-        verdict: false,
+        fate: Fate::Unknown,
     }
 }
 
@@ -207,7 +209,12 @@ impl Run {
             }
             Effect::Order { order, .. } => {
                 let verdict = self.host.admit(order);
-                let refusal = match verdict {
+                let fate = match verdict {
+                    Verdict::Run if self.wrong.agent_dies => {
+                        self.host.carry_out_and_die(order);
+                        self.wrong.lost += 1;
+                        None
+                    }
                     Verdict::Run => {
                         self.host.carry_out(order);
                         if order.action == Action::Reboot {
@@ -217,17 +224,17 @@ impl Run {
                         None
                     }
                     Verdict::Repeated { .. } => None,
-                    Verdict::Interrupted => Some("host_interrupted"),
-                    Verdict::Refused(_) => Some("host_refused"),
+                    Verdict::Interrupted => Some(Fate::Interrupted),
+                    Verdict::Refused(_) => Some(Fate::Refused),
                 };
                 if self.wrong.lost > 0 {
                     self.wrong.lost -= 1;
                     Some(unheard())
                 } else {
-                    refusal.map(|error| Refusal::Host {
-                        error: error.into(),
+                    fate.map(|fate| Refusal::Host {
+                        error: "host_refused".into(),
                         message: "no".into(),
-                        verdict: true,
+                        fate,
                     })
                 }
             }
@@ -278,6 +285,9 @@ fn what_goes_wrong_is_told_truly_and_nothing_is_done_twice() {
         check(kubelet(), Wrong { lost, ..ok() }, Outcome::Done, 1);
         check(Action::Reboot, Wrong { lost, ..ok() }, Outcome::Done, 1);
     }
+    // The host does not know what came of it, and does not do it again; the signs tell.
+    let agent_dies = true;
+    check(kubelet(), Wrong { agent_dies, ..ok() }, Outcome::Done, 1);
     // A host that never answers is given up, and nobody says that it worked.
     let lost = 100_000;
     check(kubelet(), Wrong { lost, ..ok() }, Outcome::Failed, 1);

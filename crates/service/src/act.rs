@@ -226,8 +226,13 @@ impl Hands for ClusterHands {
                 (Effect::Step(effect), Some(task)) => {
                     perform::step(&writer, &marks, &task.hands().await, effect).await
                 }
-                // An effect is of its operation's kind.
-                (Effect::Step(_), None) => Answer::default(),
+                // An effect is of its operation's kind; what is not done is not called done.
+                (Effect::Step(_), None) => Answer {
+                    refusal: Some(Refusal::Unavailable {
+                        message: "a defect of refloat: an effect of another kind".into(),
+                    }),
+                    ..Answer::default()
+                },
             }
         }
         .boxed()

@@ -21,7 +21,6 @@ pub use engine::{Fault, Line, Status};
 pub use error::{ServiceError, code_of, params_of};
 pub use members::Member;
 pub use operations::kernel::Command;
-pub use perform::STEP_FAILED;
 pub use schedulable::{Scheduling, SchedulingAnswer};
 pub use service::{Leads, Options, Service};
 pub use step::StepRequest;

@@ -2,18 +2,15 @@
 //! down at `kubernetes::Writer`.
 
 use engine::Answer;
-use hosts::{Asked, GiveError, Way, give, look_for_step};
+use hosts::{Asked, GiveError, HostError, Way, give, look_for_step};
 use kubernetes::{Claimed, Marks, Writer};
-use model::{EvictAnswer, Refusal, Time, WriteAnswer};
+use model::{EvictAnswer, Fate, Refusal, Time, WriteAnswer};
 use operations::drain::{Effect, NodeJob, PodJob};
 use operations::kernel::HostLook;
 use operations::step;
 use store::Store;
 
 use crate::ways::way_of;
-
-/// The word for an order that the host carried out without success.
-pub const STEP_FAILED: &str = "step_failed";
 
 /// Performs it; the refusal if it was not done.
 pub(crate) async fn drain(writer: &Writer, marks: &Marks, effect: &Effect) -> Option<Refusal> {
@@ -127,13 +124,10 @@ pub(crate) async fn step(
                 ..Answer::default()
             }
         }
-        step::Effect::Order { order, .. } => {
+        step::Effect::Order { node, order } => {
             let Some(way) = &hands.way else {
-                return refused(Some(Refusal::Host {
-                    error: "host_unreachable".into(),
-                    message: "there is no way to it now".into(),
-                    verdict: false,
-                }));
+                let node = node.name.to_string();
+                return refused(Some(of_host(&HostError::NotConnected { node })));
             };
             match give(way, &hands.store, &hands.asked, &order).await {
                 Ok(acted) if acted.ok => Answer {
@@ -141,19 +135,23 @@ pub(crate) async fn step(
                     ..Answer::default()
                 },
                 Ok(acted) => refused(Some(Refusal::Host {
-                    error: STEP_FAILED.into(),
+                    error: "step_failed".into(),
                     message: acted.output.as_str().into(),
-                    verdict: true,
+                    fate: Fate::Failed,
                 })),
-                Err(GiveError::Host(error)) => refused(Some(Refusal::Host {
-                    error: error.code().into(),
-                    message: error.to_string().as_str().into(),
-                    verdict: error.is_verdict(),
-                })),
+                Err(GiveError::Host(error)) => refused(Some(of_host(&error))),
                 Err(GiveError::Store(error)) => refused(Some(Refusal::Unavailable {
                     message: error.to_string().as_str().into(),
                 })),
             }
         }
+    }
+}
+
+fn of_host(error: &HostError) -> Refusal {
+    Refusal::Host {
+        error: error.code().into(),
+        message: error.to_string().as_str().into(),
+        fate: error.fate(),
     }
 }

@@ -1,14 +1,13 @@
 //! Steps on hosts.
 
 use host::Action;
-use hosts::{Way, look_for_step};
-use model::{ClusterId, NodeRef, OperationId, Person, Refusal, Text, Time};
+use hosts::look_for_step;
+use model::{ClusterId, Fate, NodeRef, OperationId, Person, Refusal, Text, Time};
 use operations::kernel::{Attempt, HostLook};
 use operations::kinds;
 use operations::step::{Job, Request, State};
 
 use crate::error::ServiceError;
-use crate::perform::STEP_FAILED;
 use crate::service::Service;
 use crate::ways::way_of;
 
@@ -28,11 +27,6 @@ pub struct StepRequest {
 }
 
 impl Service {
-    /// The way to the host of a node, if there is one.
-    pub fn way(&self, cluster: &ClusterId, node: &model::Node) -> Option<Way> {
-        self.actor().options.ways.to(cluster, node)
-    }
-
     /// Looks at the host and starts a step under an id that [`Service::new_id`] made. Whoever calls has asked whether the
     /// person may do this to hosts.
     ///
@@ -51,7 +45,7 @@ impl Service {
             nodes: vec![request.node.clone()],
         };
         let node = snapshot.node(&request.node).ok_or_else(unknown)?;
-        let way = self.way(cluster, node);
+        let way = self.actor().options.ways.to(cluster, node);
         let way = way.ok_or_else(|| ServiceError::NoWay {
             node: request.node.clone(),
         })?;
@@ -88,12 +82,16 @@ impl Service {
     /// Waits for the end of a step; where it is then.
     ///
     /// # Errors
-    /// Its task had to stop, or it is no step.
+    /// Why its order was not carried out, or is not known to have been; that its claim was lost, which pauses it; that its
+    /// task had to stop, or that it is no step.
     pub async fn step_end(&self, id: &OperationId) -> Result<State, ServiceError> {
         let status = match self.follow(id) {
             Some((mut status, _)) => {
+                // One whose claim was lost stands still until a person decides.
+                let lost =
+                    |state: &kinds::State| state.as_step().is_some_and(|step| step.lost.is_some());
                 let over = |status: &engine::Status| {
-                    status.state.ended().is_some() || status.fault.is_some()
+                    status.state.ended().is_some() || status.fault.is_some() || lost(&status.state)
                 };
                 let last = status.wait_for(over).await.ok().map(|last| last.clone());
                 match last {
@@ -127,9 +125,16 @@ fn not_done(step: &State) -> Option<&Refusal> {
         _ => None,
     };
     let claim = refusal(Job::Claim).filter(|one| matches!(one, Refusal::Claimed { .. }));
-    let failed =
-        |one: &&Refusal| matches!(one, Refusal::Host { error, .. } if &**error == STEP_FAILED);
+    let failed = |one: &Refusal| {
+        matches!(
+            one,
+            Refusal::Host {
+                fate: Fate::Failed,
+                ..
+            }
+        )
+    };
     let seen = step.body.seen.is_some();
     let order = refusal(Job::Order).filter(|one| !failed(one) && !seen);
-    claim.or(order)
+    step.lost.as_ref().or(claim).or(order)
 }

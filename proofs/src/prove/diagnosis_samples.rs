@@ -1,6 +1,7 @@
 //! Diagnosis of labelled texts, by cause.
 
 use anyhow::{Context, Result};
+use diagnosis::Score;
 
 use super::{Args, Proof, Verdict};
 use xtask::{output, run};
@@ -14,6 +15,15 @@ pub(super) const PROOF: Proof = Proof {
 };
 
 async fn run(args: Args) -> Result<Verdict> {
+    let score = scored(&args)?;
+    Ok(Verdict::new(
+        score.passes() && !score.rows.is_empty(),
+        format!("{:.1} % right", score.percent()),
+    ))
+}
+
+/// The score of the texts at the path that was given, of the open samples without one; printed.
+pub(super) fn scored(args: &Args) -> Result<Score> {
     let ours = || {
         run::root()
             .join("crates/diagnosis/tests/data/samples.jsonl")
@@ -24,8 +34,5 @@ async fn run(args: Args) -> Result<Verdict> {
     let samples = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let score = diagnosis::score(&samples);
     output::line(&score.to_string());
-    Ok(Verdict::new(
-        score.passes() && !score.rows.is_empty(),
-        format!("{:.1} % right", score.percent()),
-    ))
+    Ok(score)
 }

@@ -1,10 +1,10 @@
 //! Diagnosis of texts that were gathered, labelled and kept apart from the rules.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use diagnosis::Expected;
 
+use super::diagnosis_samples::scored;
 use super::{Args, Proof, Verdict};
-use xtask::{output, run};
 
 pub(super) const PROOF: Proof = Proof {
     name: "diagnosis-split",
@@ -16,16 +16,7 @@ pub(super) const PROOF: Proof = Proof {
 
 async fn run(args: Args) -> Result<Verdict> {
     // Texts kept apart are not in the repository; without any, the open samples show that the bar can be read.
-    let ours = || {
-        run::root()
-            .join("crates/diagnosis/tests/data/samples.jsonl")
-            .display()
-            .to_string()
-    };
-    let path = args.rest.first().cloned().unwrap_or_else(ours);
-    let samples = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let score = diagnosis::score(&samples);
-    output::line(&score.to_string());
+    let score = scored(&args)?;
     let undetermined = score.tally(Expected::Undetermined);
     let passes = score.unreadable == 0
         && !score.rows.is_empty()

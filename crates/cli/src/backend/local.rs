@@ -241,7 +241,8 @@ impl Local {
                 return Err(busy(&found, nodes));
             }
             let engine = connected.engine_over(self.records.open(&found.id)?, options);
-            engine.resume(&found.id).await?;
+            let by = connected.person().await;
+            engine.command(&found.id, &by, Command::Resume).await?;
             self.keep(&engine);
             return Ok(engine.step_end(&found.id).await?);
         }

@@ -21,12 +21,7 @@ use crate::talk::Talk;
 const EVIDENCE_OF: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(talk: &Talk, global: &Global, args: &HostArgs) -> Result<Exit, Failure> {
-    // A restart of a machine takes its pods along: they have to be known.
-    let need = match args.step {
-        StepCommand::Reboot { .. } => Need::Everything,
-        _ => Need::Nodes,
-    };
-    let backend = Backend::connect(global, need).await?;
+    let backend = Backend::connect(global, Need::Nodes).await?;
     let Some(action) = action(&backend, args).await? else {
         return look(talk, &backend, args).await;
     };

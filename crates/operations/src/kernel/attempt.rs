@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Refusal, Time};
+use model::{Fate, Refusal, Time};
 
 use super::event::Illegal;
 
@@ -47,7 +47,10 @@ impl Attempt {
                     refusal,
                     Refusal::Unavailable { .. }
                         | Refusal::Changed { .. }
-                        | Refusal::Host { verdict: false, .. }
+                        | Refusal::Host {
+                            fate: Fate::Unknown | Fate::Interrupted,
+                            ..
+                        }
                 )
             }
         }

@@ -1,6 +1,6 @@
 //! When a refused write is tried again.
 
-use model::{Refusal, Time};
+use model::{Fate, Refusal, Time};
 
 use super::after;
 
@@ -30,7 +30,10 @@ pub fn gate(refusal: &Refusal, at: Time, times: u32) -> Gate {
         } => doubling(200, u64::from(*retry_after_seconds).max(1) * 1_000),
         Refusal::Changed { .. } => doubling(50, 1_000),
         Refusal::Unavailable { .. } => doubling(100, 5_000),
-        Refusal::Host { verdict: false, .. } => doubling(500, 5_000),
+        Refusal::Host {
+            fate: Fate::Unknown,
+            ..
+        } => doubling(500, 5_000),
         Refusal::NamespaceTerminating => doubling(1_000, 10_000),
         Refusal::Denied { .. } => doubling(1_000, 30_000),
         Refusal::TwoBudgets { .. } => doubling(2_000, 60_000),
@@ -39,7 +42,7 @@ pub fn gate(refusal: &Refusal, at: Time, times: u32) -> Gate {
         Refusal::Forbidden { .. }
         | Refusal::Unauthorized { .. }
         | Refusal::Rejected { .. }
-        | Refusal::Host { verdict: true, .. } => Gate::Final,
+        | Refusal::Host { .. } => Gate::Final,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What to do next: claim, order, look until the signs show, give back.
 
 use host::{Action, Check, Order, check_after};
-use model::{Refusal, Text, Time};
+use model::{Fate, Refusal, Text, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +24,6 @@ const REBOOTED_WITHIN_MS: u64 = 600_000;
 const SHOWS_WITHIN_MS: u64 = 10_000;
 /// How long a host that gives no verdict is asked again, milliseconds.
 const ASKED_FOR_MS: u64 = 60_000;
-/// The word of a host that began with an order before and does not know its end.
-const INTERRUPTED: &str = "host_interrupted";
 /// How long giving back the claim may take, milliseconds.
 const GIVE_BACK_MS: u64 = 10_000;
 
@@ -82,11 +80,6 @@ pub(super) fn decide(state: &State, world: &World<'_>) -> Decision {
         .unwrap_or_else(|| look.signs())
 }
 
-/// The host began with it before and nobody saw its end: the signs tell.
-fn was_interrupted(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Host { error, .. } if &**error == INTERRUPTED)
-}
-
 fn over(outcome: Outcome) -> Decision {
     Decision::event(Event::Fact(Fact::Over { outcome }))
 }
@@ -137,7 +130,15 @@ impl Look<'_> {
             Some(Attempt::Running { .. }) => return Some(self.wait(WaitingOn::StepOrder)),
             Some(Attempt::Done { .. }) => return None,
             Some(Attempt::Unknown) => (self.state.restarted.unwrap_or(now), now),
-            Some(Attempt::Refused { refusal, .. }) if was_interrupted(refusal) => return None,
+            // The signs tell.
+            Some(Attempt::Refused {
+                refusal:
+                    Refusal::Host {
+                        fate: Fate::Interrupted,
+                        ..
+                    },
+                ..
+            }) => return None,
             Some(Attempt::Refused { refusal, at, times }) => match gate(refusal, *at, *times) {
                 Gate::At(time) => (*at, time),
                 Gate::Final => return Some(over(Outcome::Failed)),

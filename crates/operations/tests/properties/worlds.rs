@@ -6,6 +6,7 @@ use model::{Amount, PodVolume, Strategy, Text};
 use operations::drain::{Escalation, HandoverMode, Limits, Options};
 
 use sandbox::build::{self, key};
+use sandbox::case::{USUAL, usual};
 use sandbox::direct::Engine;
 use sandbox::{Action, Delays, Faults, Foreign, Rng, World, at};
 
@@ -191,25 +192,7 @@ fn meddle(rng: &mut Rng, apps: &[String], nodes: &[Text]) -> Foreign {
     let most = if rng.percent(70) { 2 } else { 4 };
     let node = nodes[rng.below(most) as usize].clone();
     match rng.below(19) {
-        0 => Foreign::Uncordon(node),
-        1 => Foreign::Cordon(node),
-        2 => Foreign::Die(node),
-        3 => Foreign::Back(node),
-        4 => Foreign::RemoveNode(node),
-        5 | 6 => Foreign::EvictPod(pod),
-        7 | 8 => Foreign::Recreate(pod, node),
-        9 => Foreign::Relabel(pod, "app".into(), "other".into()),
-        10 => Foreign::Relabel(pod, model::marks::TEMPLATE_HASH.into(), "odd".into()),
-        11 => Foreign::Unready(pod),
-        12 => Foreign::DropBudget(key(app)),
-        13 => {
-            let most = Amount::Count(rng.below(3) as i32);
-            Foreign::EditBudget(key(app), Box::new(build::budget("x", None, Some(most))))
-        }
-        14 => Foreign::Intrude(Box::new(build::pod(
-            &format!("odd-{}", rng.below(1_000)),
-            &node,
-        ))),
+        kind if kind < USUAL => usual(kind, rng, app, pod, node),
         15 => {
             if rng.percent(50) {
                 Foreign::Claim(node, "medik8s".into())

@@ -3,6 +3,8 @@
 mod random;
 mod shrink;
 
+pub use random::{USUAL, usual};
+
 use std::sync::Arc;
 
 use model::{Amount, Labels, Pod, PodVolume, Strategy, Text};

@@ -1,6 +1,6 @@
 //! Cases by seed.
 
-use model::{Amount, Strategy, Text};
+use model::{Amount, ObjectKey, Strategy, Text};
 use operations::drain::{Deadlines, Escalation, HandoverMode, Limits, Options};
 use operations::kernel::Command;
 
@@ -250,6 +250,16 @@ fn meddle(rng: &mut Rng, apps: &[Text]) -> Foreign {
     let most = if rng.percent(70) { 2 } else { 4 };
     let node: Text = NODES[rng.below(most) as usize].into();
     match rng.below(18) {
+        kind if kind < USUAL => usual(kind, rng, app, pod, node),
+        15 => Foreign::Claim(node, "medik8s".into()),
+        16 => Foreign::Scale(key(app), rng.below(5) as i32),
+        _ => Foreign::Forbid("Evict".into()),
+    }
+}
+
+/// What any other actor may do to an app, a pod of it or a node: the kinds by number, below [`USUAL`].
+pub fn usual(kind: u64, rng: &mut Rng, app: &str, pod: ObjectKey, node: Text) -> Foreign {
+    match kind {
         0 => Foreign::Uncordon(node),
         1 => Foreign::Cordon(node),
         2 => Foreign::Die(node),
@@ -265,15 +275,15 @@ fn meddle(rng: &mut Rng, apps: &[Text]) -> Foreign {
             let most = Amount::Count(rng.below(3) as i32);
             Foreign::EditBudget(key(app), Box::new(build::budget("x", None, Some(most))))
         }
-        14 => Foreign::Intrude(Box::new(build::pod(
+        _ => Foreign::Intrude(Box::new(build::pod(
             &format!("odd-{}", rng.below(1_000)),
             &node,
         ))),
-        15 => Foreign::Claim(node, "medik8s".into()),
-        16 => Foreign::Scale(key(app), rng.below(5) as i32),
-        _ => Foreign::Forbid("Evict".into()),
     }
 }
+
+/// So many kinds has [`usual`].
+pub const USUAL: u64 = 15;
 
 fn mishap(rng: &mut Rng) -> Mishap {
     let from = rng.below(20_000);

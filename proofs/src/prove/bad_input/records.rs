@@ -164,24 +164,8 @@ const ROOM: u64 = 64 << 10;
 /// What a record takes of its disk when an operation with next to nothing in it has begun, bytes.
 async fn begun(folder: &Path) -> Result<u64> {
     fs::create_dir(folder)?;
-    let options = store::Options::new(service::RECORD_FORMAT);
-    let store = Store::open(folder.join("begun.db"), options)?;
-    let row = OperationRow {
-        id: "begun".into(),
-        cluster: "c".into(),
-        kind: "drain".into(),
-        version: 1,
-        parent: None,
-        occupies: true,
-        nodes: vec!["worker-1".into()],
-        by: "ann".into(),
-        created: Time::now(),
-    };
-    let first = NewEvent {
-        at: Time::now(),
-        payload: "{}".to_owned(),
-    };
-    store.begin(row, first).await?;
+    let path = folder.join("begun.db");
+    let _store = begin(&path, service::RECORD_FORMAT, "begun", "{}").await?;
     let mut bytes = 0;
     for file in fs::read_dir(folder)? {
         bytes += file?.metadata()?.len();
@@ -222,7 +206,14 @@ async fn good(place: &Place<'_>) -> Result<(PathBuf, String)> {
 async fn newer_event(folder: &Path, id: &str) -> Result<PathBuf> {
     fs::create_dir(folder)?;
     let path = folder.join(format!("{id}.db"));
-    let store = Store::open(&path, store::Options::new(service::RECORD_FORMAT + 1))?;
+    let event = "{\"event\":\"beamed_up\"}";
+    begin(&path, service::RECORD_FORMAT + 1, id, event).await?;
+    Ok(path)
+}
+
+/// A record of this format with one drain, whose only event this is.
+async fn begin(path: &Path, format: u32, id: &str, event: &str) -> Result<Store> {
+    let store = Store::open(path, store::Options::new(format))?;
     let row = OperationRow {
         id: id.into(),
         cluster: "c".into(),
@@ -236,8 +227,8 @@ async fn newer_event(folder: &Path, id: &str) -> Result<PathBuf> {
     };
     let first = NewEvent {
         at: Time::now(),
-        payload: "{\"event\":\"beamed_up\"}".to_owned(),
+        payload: event.to_owned(),
     };
     store.begin(row, first).await?;
-    Ok(path)
+    Ok(store)
 }
